@@ -1,0 +1,38 @@
+# Two commands: `make demo` and `make test`. Both set everything up by themselves.
+# Paths are relative on purpose: the checkout may lie in a folder with spaces in its name.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo serve test lint wheel clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[server,demo,dev]"
+	@touch $(INSTALLED)
+
+# make demo SEED=photo.jpg TASK=denoising
+demo: setup
+	$(BIN)/python -m mdf demo $(if $(SEED),--seed "$(SEED)") $(if $(TASK),--task "$(TASK)")
+
+serve: setup
+	$(BIN)/python -m mdf serve
+
+lint: setup
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+wheel: setup
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

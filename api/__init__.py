@@ -1,0 +1,1 @@
+"""The REST service: routers, schemas, errors and access rules over `services`."""

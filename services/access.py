@@ -1,0 +1,33 @@
+"""Who calls, and what they may see: objects belong to their owner, an admin sees all."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, true
+from sqlalchemy.orm import InstrumentedAttribute
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An authenticated caller."""
+
+    owner: str
+    scopes: frozenset[Scope]
+    key_id: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the caller holds `scope`; admin holds all, write holds read."""
+        if "admin" in self.scopes:
+            return True
+        return scope in self.scopes or (scope == "read" and "write" in self.scopes)
+
+    def sees(self, owner: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+        """The condition on an owner column that selects what the caller may see."""
+        return true() if self.may("admin") else owner == self.owner
+
+
+# The caller of an installation without keys, which listens on loopback only.
+LOCAL = Caller(owner="local", scopes=frozenset(SCOPES))

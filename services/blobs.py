@@ -1,0 +1,115 @@
+"""Files that belong to database rows: images, checkpoints, samples, losses.
+
+A folder on one machine, S3, GCS or Azure on many, through one library and one code.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import NotFoundError as ObjectMissing
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from services.errors import DiskFullError
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Where a file lies and what it holds; `sha256` in hexadecimal."""
+
+    blob: str
+    size: int
+    sha256: str
+
+
+class BlobMissingError(Exception):
+    """The store has no blob of that key."""
+
+
+class Blobs:
+    """A store of immutable byte strings by key; keys are paths with `/`."""
+
+    def __init__(self, location: str | Path, *, floor_bytes: int = 0) -> None:
+        """Open the folder `location`, or the bucket and prefix of a URL.
+
+        A put into a folder is refused with DiskFullError when less than `floor_bytes`
+        would stay free.
+        """
+        self.folder: Path | None = None
+        self._floor = floor_bytes
+        if isinstance(location, Path):
+            location.mkdir(parents=True, exist_ok=True)
+            self.folder = location
+            self._store: ObjectStore = LocalStore(location)
+        else:
+            self._store = from_url(location)
+
+    def put(self, key: str, content: bytes) -> StoredFile:
+        """Store `content`; it is durable and whole when this returns, or not there at all."""
+        if self.folder is not None:
+            self._check_free(len(content))
+        try:
+            obstore.put(self._store, key, content)
+            if self.folder is not None:
+                # The library writes to a temporary name and renames; durable it becomes here.
+                _sync(self.folder / key)
+                _sync((self.folder / key).parent)
+        except OSError as error:
+            raise DiskFullError(f"cannot store {key}: {error}") from error
+        return StoredFile(blob=key, size=len(content), sha256=sha256(content).hexdigest())
+
+    def get(self, key: str) -> bytes:
+        """The whole content."""
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except (ObjectMissing, FileNotFoundError) as error:
+            raise BlobMissingError(key) from error
+
+    def stream(
+        self, key: str, *, start: int = 0, length: int, chunk: int = 1 << 20
+    ) -> Iterator[bytes]:
+        """Bytes `start` to `start + length`, a chunk at a time."""
+        end = start + length
+        while start < end:
+            step = min(chunk, end - start)
+            try:
+                yield bytes(obstore.get_range(self._store, key, start=start, length=step))
+            except (ObjectMissing, FileNotFoundError) as error:
+                raise BlobMissingError(key) from error
+            start += step
+
+    def delete(self, key: str) -> None:
+        """Remove the blob; one that is not there is no error."""
+        try:
+            obstore.delete(self._store, key)
+        except (ObjectMissing, FileNotFoundError):
+            return
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys below `prefix`, sorted."""
+        found = obstore.list(self._store, prefix).collect()
+        return sorted(entry["path"] for entry in found)
+
+    def free_bytes(self) -> int | None:
+        """Free disk below a folder; nothing is known of a bucket."""
+        return None if self.folder is None else shutil.disk_usage(self.folder).free
+
+    def _check_free(self, size: int) -> None:
+        free = self.free_bytes()
+        if free is not None and free - size < self._floor:
+            raise DiskFullError(
+                f"{free / 1e6:.0f} MB of disk are free and {self._floor / 1e6:.0f} MB must stay "
+                "free: delete losses, jobs or images, or set MDF_DISK_FLOOR_BYTES"
+            )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

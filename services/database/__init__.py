@@ -1,0 +1,84 @@
+"""The SQL database: SQLite in WAL mode on one machine, PostgreSQL on many; one code for both."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_WRITES = {"mdf_writes": True}
+
+
+class Database:
+    """Transactions on one database.
+
+    On SQLite every writing transaction begins IMMEDIATE: it waits for its turn at the
+    start, for up to ten seconds, instead of failing with BUSY in the middle.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self._writer = self.engine.execution_options(**_WRITES)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that only reads; sees one state of the database."""
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that commits at the end of the block, or rolls back on an error."""
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest version; keeps all data."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._writer.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url)
+    if engine.url.database:
+        folder = Path(engine.url.database).parent
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:  # noqa: ARG001
+        # Transactions are ours: the driver would begin them deferred, and late.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "busy_timeout = 10000",
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("mdf_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    # A connection must not cross a fork.
+    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    return engine

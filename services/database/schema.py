@@ -1,0 +1,228 @@
+"""The tables. The SQL database is the truth about every object of the service."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A point in time, always aware and in UTC; SQLite keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To UTC; naive values are refused."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value}: every time here is aware")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now() -> datetime:
+    """The current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraints have names, so that migrations can change them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        datetime: UTCDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
+
+
+class ApiKey(Base):
+    """A caller's key: only a keyed hash of its secret is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    owner: Mapped[str] = mapped_column(index=True)
+    scopes: Mapped[list[str]]  # of "read", "write", "admin"
+    secret_hash: Mapped[str]
+    created: Mapped[datetime]
+    last_used: Mapped[datetime | None]
+    revoked: Mapped[datetime | None]
+
+
+class Image(Base):
+    """An uploaded or synthesised image, stored as PNG under the SHA-256 of its pixels."""
+
+    __tablename__ = "images"
+    __table_args__ = (UniqueConstraint("owner", "digest"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    digest: Mapped[str]
+    blob: Mapped[str]
+    name: Mapped[str]  # the uploaded file's name, or the synthetic seed's
+    width: Mapped[int]
+    height: Mapped[int]
+    size: Mapped[int]  # of the stored PNG, bytes
+    source: Mapped[dict[str, Any]]  # format, mode and what was converted; or the synthesis
+    created: Mapped[datetime]
+
+
+class Job(Base):
+    """A unit of work. `state` moves only as `services.jobs.lifecycle` allows."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_state_created", "state", "created"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    type: Mapped[str]
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    # What the owner last asked of a running job: "run", "pause", "finish" or "cancel".
+    desired_state: Mapped[str]
+    priority: Mapped[int]
+    attempt: Mapped[int]
+    token: Mapped[int]  # fencing: raised at every claim and reclaim, named by every write
+    lease_holder: Mapped[str | None]  # worker id
+    lease_host: Mapped[str | None]
+    lease_expires: Mapped[datetime | None] = mapped_column(index=True)
+    checkpoint: Mapped[str | None]  # blob key
+    checkpoint_at: Mapped[datetime | None]
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    deadline: Mapped[datetime | None]
+    last_seq: Mapped[int]  # of its event log
+    created: Mapped[datetime]
+    queued: Mapped[datetime]
+    announced: Mapped[datetime | None]  # when its id was last published to the broker
+    started: Mapped[datetime | None]
+    finished: Mapped[datetime | None]
+    run_seconds: Mapped[float]  # over all attempts
+
+
+class JobEvent(Base):
+    """One line of a job's log; `seq` rises by one from 1."""
+
+    __tablename__ = "job_events"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]  # "state", "progress", "sample", "checkpoint", "log", "artifact"
+    content: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+
+
+class JobMetric(Base):
+    """The named values of one iteration; written again after a resume, replaced."""
+
+    __tablename__ = "job_metrics"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    scale: Mapped[int] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[dict[str, Any]]
+
+
+class JobSample(Base):
+    """A picture made while a job ran."""
+
+    __tablename__ = "job_samples"
+    __table_args__ = (UniqueConstraint("job_id", "scale", "step", "kind"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    scale: Mapped[int]
+    step: Mapped[int]
+    kind: Mapped[str]
+    blob: Mapped[str]
+    created: Mapped[datetime]
+
+
+class Artifact(Base):
+    """A file that a job published, once: unique by job and kind."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (UniqueConstraint("job_id", "kind"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str]  # "contact_sheet", …
+    media_type: Mapped[str]
+    blob: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+    created: Mapped[datetime]
+
+
+class Loss(Base):
+    """A trained or imported loss in the catalogue."""
+
+    __tablename__ = "losses"
+    __table_args__ = (UniqueConstraint("job_id"), UniqueConstraint("owner", "sha256", "job_id"))
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    name: Mapped[str]
+    manifest: Mapped[dict[str, Any]]
+    sha256: Mapped[str]  # of the safetensors file
+    created: Mapped[datetime]
+
+
+class LossFile(Base):
+    """One downloadable form of a loss: `safetensors`, `pth` or `pt2`."""
+
+    __tablename__ = "loss_files"
+    loss_id: Mapped[str] = mapped_column(
+        ForeignKey("losses.id", ondelete="CASCADE"), primary_key=True
+    )
+    format: Mapped[str] = mapped_column(primary_key=True)
+    blob: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+
+
+class IdempotencyKey(Base):
+    """The first answer to a creating request, kept for 24 hours."""
+
+    __tablename__ = "idempotency_keys"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_digest: Mapped[str]
+    status: Mapped[int | None]  # empty while the first request is in flight
+    response: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    created: Mapped[datetime] = mapped_column(index=True)
+
+
+class Worker(Base):
+    """A worker slot and its last sign of life."""
+
+    __tablename__ = "workers"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    device: Mapped[str]  # "cpu" or "cuda:0 NVIDIA …"
+    job_id: Mapped[str | None]
+    started: Mapped[datetime]
+    last_seen: Mapped[datetime]

@@ -1,0 +1,128 @@
+"""All configuration: environment variables with the prefix `MDF_`, unknown names refused."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.errors import BadInputError
+
+PREFIX = "MDF_"
+# Read by the client and the command line (`mdf/client.py`), not by the service.
+CLIENT_NAMES = frozenset({"MDF_URL", "MDF_API_KEY"})
+
+
+class Settings(BaseSettings):
+    """The service's settings; every default suits one machine without any set-up."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    home: Annotated[Path, Field(description="folder for everything the embedded stack keeps")] = (
+        Path("~/.local/share/mdf")
+    )
+    database_url: Annotated[
+        SecretStr | None,
+        Field(description="SQLAlchemy URL; default: an SQLite file in `home`"),
+    ] = None
+    redis_url: Annotated[
+        SecretStr | None,
+        Field(description="redis:// or rediss:// URL; default: an embedded Redis in `home`"),
+    ] = None
+    blob_url: Annotated[
+        str | None,
+        Field(description="s3://, gs:// or az:// URL with prefix; default: a folder in `home`"),
+    ] = None
+
+    host: Annotated[str, Field(description="address that the API listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port of the API")] = 8000
+    slots: Annotated[
+        int, Field(ge=0, le=64, description="worker slots that `mdf serve` starts; one per GPU")
+    ] = 1
+
+    max_upload_bytes: Annotated[int, Field(gt=0, description="largest image file, bytes")] = (
+        25 * 1024 * 1024
+    )
+    max_image_pixels: Annotated[int, Field(gt=0, description="largest image, pixels")] = 25_000_000
+    min_image_side: Annotated[int, Field(gt=0, description="smallest image side, pixels")] = 32
+    max_image_side: Annotated[int, Field(gt=0, description="largest image side, pixels")] = 8192
+    disk_floor_bytes: Annotated[
+        int, Field(ge=0, description="free disk below which new work is refused, bytes")
+    ] = 512 * 1024 * 1024
+
+    heartbeat_seconds: Annotated[
+        float, Field(gt=0, description="time between a running job's signs of life")
+    ] = 5.0
+    lease_seconds: Annotated[
+        float, Field(gt=0, description="time without a sign of life after which a job is reclaimed")
+    ] = 30.0
+    checkpoint_seconds: Annotated[
+        float, Field(ge=0, description="time between checkpoints of a running job")
+    ] = 15.0
+    max_attempts: Annotated[
+        int, Field(ge=1, description="starts of a job before it fails as `worker_lost`")
+    ] = 5
+    redispatch_seconds: Annotated[
+        float, Field(gt=0, description="age at which a queued job is announced again")
+    ] = 10.0
+    threads: Annotated[
+        int | None,
+        Field(ge=1, description="CPU threads of a job process; default: the slot's share of cores"),
+    ] = None
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @model_validator(mode="after")
+    def _check_lease(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"MDF_LEASE_SECONDS is {self.lease_seconds:g}; it must be at least twice "
+                f"MDF_HEARTBEAT_SECONDS ({self.heartbeat_seconds:g})"
+            )
+        return self
+
+    @cached_property
+    def home_folder(self) -> Path:
+        """`home`, absolute, with `~` expanded."""
+        return self.home.expanduser().absolute()
+
+    @cached_property
+    def sqlalchemy_url(self) -> str:
+        """Where the database is."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home_folder / 'mdf.sqlite'}"
+
+    @cached_property
+    def broker_socket(self) -> Path:
+        """Unix socket of the embedded Redis: in `home`, or in a short path if that is too long.
+
+        A socket's path holds at most 107 bytes on Linux.
+        """
+        socket = self.home_folder / "redis" / "redis.sock"
+        if len(os.fsencode(socket)) <= 100:
+            return socket
+        from hashlib import sha256  # a path that long is rare
+
+        digest = sha256(os.fsencode(self.home_folder)).hexdigest()[:16]
+        return Path(f"/tmp/mdf-{os.getuid()}-{digest}/redis.sock")  # noqa: S108 - folder made 0700
+
+    @cached_property
+    def broker_url(self) -> str:
+        """Where Celery's Redis is, as Celery writes it."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        return f"redis+socket://{self.broker_socket}"
+
+
+def load_settings() -> Settings:
+    """Read the environment; refuse an `MDF_` name that means nothing."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | CLIENT_NAMES
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise BadInputError(
+            f"unknown setting {', '.join(unknown)} in the environment; known: "
+            + ", ".join(sorted(known))
+        )
+    return Settings()

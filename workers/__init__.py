@@ -1,0 +1,1 @@
+"""The processes that run jobs: the Celery app, the slot supervisor and the job process."""
