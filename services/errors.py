@@ -40,6 +40,12 @@ class BadImageError(BadInputError):
     code = "bad_image"
 
 
+class UnsupportedImageError(BadImageError):
+    """The bytes are an image, in a format that is not accepted."""
+
+    code = "unsupported_image"
+
+
 class BadLossFileError(BadInputError):
     """The bytes are not a loss file that the service reads."""
 

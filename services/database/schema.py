@@ -89,6 +89,7 @@ class Image(Base):
     width: Mapped[int]
     height: Mapped[int]
     size: Mapped[int]  # of the stored PNG, bytes
+    sha256: Mapped[str]  # of the stored PNG
     source: Mapped[dict[str, Any]]  # format, mode and what was converted; or the synthesis
     created: Mapped[datetime]
 
@@ -210,8 +211,7 @@ class IdempotencyKey(Base):
     owner: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_digest: Mapped[str]
-    status: Mapped[int | None]  # empty while the first request is in flight
-    response: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    answer: Mapped[dict[str, Any]]  # status, headers and body, as `services.idempotency` keeps them
     created: Mapped[datetime] = mapped_column(index=True)
 
 

@@ -36,8 +36,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("request_digest", sa.Text(), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=True),
-        sa.Column("response", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("answer", sa.JSON(), nullable=False),
         sa.Column("created", UTCDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "key", name=op.f("pk_idempotency_keys")),
     )
@@ -54,6 +53,7 @@ def upgrade() -> None:
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("source", sa.JSON(), nullable=False),
         sa.Column("created", UTCDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_images")),

@@ -1,0 +1,1 @@
+"""Images: decoding of uploads, synthetic seeds, and the catalogue."""

@@ -1,0 +1,118 @@
+"""The catalogue of images: one row per owner and picture, one blob per picture."""
+
+import io
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from services.access import Caller
+from services.blobs import Blobs, StoredFile
+from services.database import hold
+from services.database.schema import Image, Job, now
+from services.errors import ConflictError, NotFoundError
+from services.ids import new_id
+from services.images.decoding import DecodedImage, pixel_digest
+from services.listing import Page, newest_first
+
+# An image of one of these is still needed; see `services.jobs.lifecycle`.
+UNFINISHED = ("queued", "running", "pausing", "paused", "canceling")
+
+
+def add(
+    session: Session, blobs: Blobs, decoded: DecodedImage, *, name: str, caller: Caller
+) -> tuple[Image, bool]:
+    """Keep an image for `caller`; the second value is false if the caller had it already."""
+    hold(session, decoded.digest)
+    owned = select(Image).where(Image.owner == caller.owner, Image.digest == decoded.digest)
+    if (image := session.scalar(owned)) is not None:
+        return image, False
+    stored = _stored(session, decoded.digest)
+    if stored is None:
+        stored = blobs.put(f"images/{decoded.digest}.png", decoded.png)
+    image = Image(
+        id=new_id("img"),
+        owner=caller.owner,
+        digest=decoded.digest,
+        blob=stored.blob,
+        name=name,
+        width=decoded.width,
+        height=decoded.height,
+        size=stored.size,
+        sha256=stored.sha256,
+        source=decoded.source,
+        created=now(),
+    )
+    session.add(image)
+    session.flush()
+    return image, True
+
+
+def get(session: Session, image_id: str, caller: Caller) -> Image:
+    """The image, if the caller may see it."""
+    query = select(Image).where(Image.id == image_id, caller.sees(Image.owner))
+    image = session.scalar(query)
+    if image is None:
+        raise NotFoundError(f"no image {image_id}")
+    return image
+
+
+def list_images(
+    session: Session, caller: Caller, *, limit: int = 50, cursor: str | None = None
+) -> Page[Image]:
+    """The images that the caller may see, newest first."""
+    query = select(Image).where(caller.sees(Image.owner))
+    return newest_first(session, query, Image.id, limit=limit, cursor=cursor)
+
+
+def delete(session: Session, blobs: Blobs, image_id: str, caller: Caller) -> None:
+    """Forget an image; its blob goes with the last row that refers to it.
+
+    Raises: ConflictError while a job that is not finished trains on it.
+    """
+    image = get(session, image_id, caller)
+    for job_id, spec in session.execute(
+        select(Job.id, Job.spec).where(Job.state.in_(UNFINISHED), Job.owner == image.owner)
+    ):
+        if image.id in spec.get("seed_image_ids", ()):
+            raise ConflictError(
+                f"image {image.id} is a seed of job {job_id}, which is not finished: "
+                "cancel the job or wait for its end, then delete the image"
+            )
+    hold(session, image.digest)
+    session.delete(image)
+    session.flush()
+    # Inside the transaction, so that nobody can refer to the blob again in between.
+    if not session.scalar(select(func.count()).where(Image.digest == image.digest)):
+        blobs.delete(image.blob)
+
+
+def from_pixels(pixels: NDArray[np.uint8], source: dict[str, Any]) -> DecodedImage:
+    """An image that the service made itself: (H, W, 3) in RGB, as for `add`."""
+    height, width, _ = pixels.shape
+    png = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(png, "PNG", compress_level=2)
+    return DecodedImage(
+        png=png.getvalue(),
+        digest=pixel_digest(width, height, pixels.tobytes()),
+        width=width,
+        height=height,
+        source=source,
+    )
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    """The pixels, (H, W, 3) in RGB, of a PNG that this catalogue keeps."""
+    with PIL.Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _stored(session: Session, digest: str) -> StoredFile | None:
+    """The blob of the same pixels, if any owner has them."""
+    row = session.scalar(select(Image).where(Image.digest == digest).limit(1))
+    if row is None:
+        return None
+    return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)

@@ -1,0 +1,193 @@
+"""The program that decodes one untrusted image file: standard input to standard output.
+
+Run as a file in an isolated interpreter by `services.images.decoding`; it imports the
+standard library and Pillow only. Its argument is the limits as JSON. It answers one line
+of JSON, followed by the PNG file if all went well, and exits 1 if not.
+"""
+
+import io
+import json
+import resource
+import sys
+from hashlib import sha256
+from typing import Any
+
+from PIL import Image, ImageCms, ImageOps
+
+# TIFF and PNG samples of other kinds (floating point, 32 bits, Lab) have no agreed range.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+MAX_OUTPUT = 1 << 28
+
+
+class BadImage(Exception):  # noqa: N818 - an answer, not a failure
+    """Why the file is refused, in words for the person who sent it."""
+
+
+def restrict(limits: dict[str, Any]) -> None:
+    """Give up what decoding does not need; nothing raises these limits again."""
+    for kind, limit in (
+        (resource.RLIMIT_AS, limits["memory_bytes"]),
+        (resource.RLIMIT_CPU, limits["cpu_seconds"]),
+        (resource.RLIMIT_FSIZE, MAX_OUTPUT),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        resource.setrlimit(kind, (limit, limit))
+
+
+def decode(content: bytes, limits: dict[str, Any]) -> tuple[Image.Image, dict[str, Any]]:
+    """The image as 8-bit RGB, and what it was."""
+    Image.MAX_IMAGE_PIXELS = None  # checked below, with words of our own
+    image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
+    check_size(image, limits)
+    conversions: list[str] = []
+    bits = bits_per_sample(image, content)
+    source = {
+        # A phone's JPEG may carry further pictures (depth, gain map): an MPO file.
+        "format": {"MPO": "JPEG", "WEBP": "WebP"}.get(str(image.format), image.format),
+        "mode": image.mode,
+        "bits": bits,
+        "width": image.width,
+        "height": image.height,
+        "conversions": conversions,
+    }
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise BadImage(
+            f"the {source['format']} file is animated or has several pages ({frames} frames); "
+            "one frame is accepted: save the one you mean"
+        )
+    if frames > 1:
+        conversions.append(f"first of {frames} pictures taken")
+    image.load()
+    profile = image.info.get("icc_profile")
+    pixels = upright(image, conversions)
+    pixels = eight_bits(pixels, bits, conversions)
+    pixels = opaque(pixels, conversions)
+    return to_srgb(pixels, profile, conversions), source
+
+
+def check_size(image: Image.Image, limits: dict[str, Any]) -> None:
+    """Refuse by the header alone, before any pixel is decoded."""
+    width, height = image.size
+    size = f"the image is {width} × {height} pixels"
+    if min(width, height) < limits["min_side"]:
+        raise BadImage(f"{size}; each side must have at least {limits['min_side']}")
+    if max(width, height) > limits["max_side"]:
+        raise BadImage(f"{size}; each side may have at most {limits['max_side']}")
+    if width * height > limits["max_pixels"]:
+        raise BadImage(f"{size}; at most {limits['max_pixels'] / 1e6:g} megapixels are accepted")
+
+
+def bits_per_sample(image: Image.Image, content: bytes) -> int:
+    """Bits of one sample in the file."""
+    if image.format == "PNG":
+        return content[24]
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(258, (1,))))  # type: ignore[attr-defined]  # of TIFF images
+    return 8
+
+
+def upright(image: Image.Image, conversions: list[str]) -> Image.Image:
+    """Apply the EXIF orientation."""
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to refuse the pixels
+        conversions.append("unreadable EXIF data ignored")
+        return image
+    if orientation in range(2, 9):
+        conversions.append(f"EXIF orientation {orientation} applied")
+    return turned
+
+
+def eight_bits(image: Image.Image, bits: int, conversions: list[str]) -> Image.Image:
+    """Samples of 16 bits keep their high byte, as Pillow does for colour."""
+    if bits == 16:
+        conversions.append("16 bits per sample scaled to 8")
+    if image.mode.startswith("I;16"):
+        high = 0 if image.mode.endswith("B") else 1
+        return Image.frombytes("L", image.size, image.tobytes()[high::2])
+    if image.mode not in MODES or bits > 16:
+        raise BadImage(
+            f"samples of {bits} bits in mode {image.mode} are not accepted: save the image with "
+            "8 or 16 bits per sample in RGB or grey"
+        )
+    return image
+
+
+def opaque(image: Image.Image, conversions: list[str]) -> Image.Image:
+    """Lay transparency over white."""
+    if not image.has_transparency_data:
+        return image
+    layered = image.convert("RGBA")
+    if layered.getchannel("A").getextrema() != (255, 255):
+        conversions.append("transparency laid over white")
+    paper = Image.new("RGBA", layered.size, "white")
+    paper.alpha_composite(layered)
+    return paper.convert("RGB")
+
+
+def to_srgb(image: Image.Image, profile: bytes | None, conversions: list[str]) -> Image.Image:
+    """Convert to RGB: through the ICC profile where it is good and says something new."""
+    if image.mode in ("1", "P", "PA", "RGBX", "YCbCr"):
+        conversions.append(f"{image.mode} converted to RGB")
+        image = image.convert("RGB")
+    if profile:
+        try:
+            described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if image.mode != "RGB" or "srgb" not in ImageCms.getProfileDescription(
+                described
+            ).lower().replace(" ", ""):
+                converted = ImageCms.profileToProfile(
+                    image, described, ImageCms.createProfile("sRGB"), outputMode="RGB"
+                )
+                if converted is not None:
+                    conversions.append(f"{image.mode} converted to sRGB by the ICC profile")
+                    return converted
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            conversions.append("unusable ICC profile dropped")
+    if image.mode != "RGB":
+        conversions.append(f"{image.mode} converted to RGB")
+    return image.convert("RGB")
+
+
+def main() -> int:
+    """Decode standard input."""
+    limits = json.loads(sys.argv[1])
+    content = sys.stdin.buffer.read()
+    restrict(limits)
+    out = sys.stdout.buffer
+    try:
+        image, source = decode(content, limits)
+        png = io.BytesIO()
+        image.save(png, "PNG", compress_level=2)
+        answer: dict[str, Any] = {
+            "width": image.width,
+            "height": image.height,
+            "digest": pixel_digest(image),
+            "source": source,
+        }
+    except BadImage as refusal:
+        out.write(json.dumps({"error": str(refusal)}).encode())
+        return 1
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged files
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        message = f"the image file is truncated or damaged and cannot be decoded ({reason})"
+        out.write(json.dumps({"error": message}).encode())
+        return 1
+    out.write(json.dumps(answer).encode() + b"\n" + png.getvalue())
+    return 0
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """As `services.images.decoding.pixel_digest`."""
+    digest = sha256(f"{image.width}x{image.height} RGB\n".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Lists, newest first, a page at a time."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from services.errors import BadInputError
+from services.ids import PATTERN
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    """Some rows, and the cursor that fetches those after them, if there are more."""
+
+    items: list[Row]
+    next_cursor: str | None
+
+
+def newest_first(
+    session: Session,
+    query: Select[Row],
+    row_id: InstrumentedAttribute[str],
+    *,
+    limit: int,
+    cursor: str | None,
+) -> Page[Row]:
+    """Up to `limit` rows of `query` in falling order of their id, from `cursor` on.
+
+    Ids sort by time of creation, so rows that are added or deleted between two pages
+    neither repeat nor hide another row.
+    """
+    if cursor is not None:
+        query = query.where(row_id < _decode(cursor))
+    rows = list(session.scalars(query.order_by(row_id.desc()).limit(limit + 1)))
+    more = len(rows) > limit
+    rows = rows[:limit]
+    last: Any = rows[-1] if more else None
+    return Page(rows, _encode(getattr(last, row_id.key)) if more else None)
+
+
+def _encode(last_id: str) -> str:
+    return urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    try:
+        last_id = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        last_id = ""
+    if re.fullmatch(PATTERN, last_id) is None:
+        raise BadInputError(
+            f"cursor {cursor[:80]!r} is not one that this service gave: take `next_cursor` of the "
+            "page before, or leave it out to begin with the newest"
+        )
+    return last_id

@@ -1,0 +1,1 @@
+"""Losses: the catalogue, import, comparison of images, and the card."""
