@@ -1,0 +1,54 @@
+"""`client.images`: the pictures that losses are trained on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mdf.client.pages import iterate, page
+from mdf.client.records import Image, Page, parse
+from mdf.client.transport import Transport
+
+
+class Images:
+    """Upload, list and delete images."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def upload(self, image: str | Path | bytes, *, name: str | None = None) -> Image:
+        """Store a PNG, JPEG, WebP or TIFF file, given as a path or as its bytes.
+
+        The same pixels uploaded twice are stored once: the first image comes back.
+        """
+        if isinstance(image, bytes):
+            file = {"file": (name or "image", image)}
+            return parse(Image, self._transport.create("/v1/images", files=file))
+        path = Path(image)
+        with path.open("rb") as content:
+            return parse(
+                Image,
+                self._transport.create("/v1/images", files={"file": (name or path.name, content)}),
+            )
+
+    def synthesize(self, kind: str, **parameters: Any) -> Image:
+        """Make a synthetic seed: `pink-noise`, `contrast-rings` or `pyramid-permutation`."""
+        return parse(
+            Image,
+            self._transport.create("/v1/images/synthesize", json={"kind": kind, **parameters}),
+        )
+
+    def get(self, image_id: str) -> Image:
+        """One image."""
+        return parse(Image, self._transport.get(f"/v1/images/{image_id}"))
+
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Image]:
+        """One page of images, newest first."""
+        return page(self._transport, Image, "/v1/images", limit=limit, cursor=cursor)
+
+    def iterate(self) -> Iterator[Image]:
+        """All images, newest first, fetched a page at a time."""
+        return iterate(self._transport, Image, "/v1/images")
+
+    def delete(self, image_id: str) -> None:
+        """Remove an image that no unfinished job needs."""
+        self._transport.act(f"/v1/images/{image_id}", method="DELETE")

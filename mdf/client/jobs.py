@@ -1,0 +1,163 @@
+"""`client.jobs`: watch and steer the server's work."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mdf.client.downloads import download
+from mdf.client.events import follow
+from mdf.client.pages import iterate, page, records
+from mdf.client.records import Artifact, Event, Job, Metric, Page, Sample, parse
+from mdf.client.transport import Transport
+from mdf.errors import MDFError, UnreachableError
+
+
+class Jobs:
+    """Look at jobs, wait for them, and ask them to stop or go on."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def submit(self, job: dict[str, Any]) -> Job:
+        """Send a job in the form that `POST /v1/jobs` takes; `Client.train` writes it for you."""
+        return parse(Job, self._transport.create("/v1/jobs", json=job))
+
+    def get(self, job_id: str) -> Job:
+        """One job."""
+        return parse(Job, self._transport.get(f"/v1/jobs/{job_id}"))
+
+    def list(
+        self, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Job]:
+        """One page of jobs, newest first."""
+        return page(self._transport, Job, "/v1/jobs", state=state, limit=limit, cursor=cursor)
+
+    def iterate(self, *, state: str | None = None) -> Iterator[Job]:
+        """All jobs, newest first, fetched a page at a time."""
+        return iterate(self._transport, Job, "/v1/jobs", state=state)
+
+    def cancel(self, job_id: str) -> Job:
+        """End the job without a result."""
+        return self._ask(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        """Stop the job at a checkpoint until it is resumed."""
+        return self._ask(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on."""
+        return self._ask(job_id, "resume")
+
+    def finish(self, job_id: str) -> Job:
+        """End training early: the scales done so far become the loss."""
+        return self._ask(job_id, "finish")
+
+    def retry(self, job_id: str) -> Job:
+        """Run a job again that failed, was canceled or has expired."""
+        return self._ask(job_id, "retry")
+
+    def update(self, job_id: str, *, name: str | None = None, priority: int | None = None) -> Job:
+        """Change a job's name or priority."""
+        changes = {"name": name, "priority": priority}
+        given = {field: value for field, value in changes.items() if value is not None}
+        answer = self._transport.act(f"/v1/jobs/{job_id}", method="PATCH", json=given)
+        return parse(Job, answer)
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job that has ended."""
+        self._transport.act(f"/v1/jobs/{job_id}", method="DELETE")
+
+    def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Event, ...]:
+        """The events after number `after` that have been written so far."""
+        answer = self._transport.get(f"/v1/jobs/{job_id}/events", after=after, limit=limit)
+        return records(Event, answer)
+
+    def follow(self, job_id: str, *, after: int = 0, patience: float = 300.0) -> Iterator[Event]:
+        """Every event after number `after`, as it happens, until the job has ended.
+
+        Reconnects by itself and misses nothing; raises UnreachableError when there has been
+        no server for `patience` seconds.
+        """
+        return follow(self._transport, job_id, after=after, patience=patience)
+
+    def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 300.0) -> Job:
+        """Return the job when it has ended, well or not: see `Job.succeeded`.
+
+        Raises TimeoutError after `timeout` seconds, and UnreachableError when there has been
+        no server for `patience` seconds.
+        """
+        started = last_contact = time.monotonic()
+        pause = 0.1
+        while True:
+            try:
+                job = self.get(job_id)
+            except UnreachableError:
+                if time.monotonic() - last_contact > patience:
+                    raise
+            else:
+                last_contact = time.monotonic()
+                if job.done:
+                    return job
+            if timeout is not None and time.monotonic() - started + pause > timeout:
+                raise TimeoutError(f"job {job_id} has not ended within {timeout:g} seconds")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
+
+    def metrics(
+        self,
+        job_id: str,
+        *,
+        keys: Sequence[str] | None = None,
+        scale: int | None = None,
+        after_step: int | None = None,
+        max_points: int | None = None,
+    ) -> tuple[Metric, ...]:
+        """The training curves, thinned to `max_points` with the first and the last kept."""
+        answer = self._transport.get(
+            f"/v1/jobs/{job_id}/metrics",
+            keys=keys,
+            scale=scale,
+            after_step=after_step,
+            max_points=max_points,
+        )
+        return records(Metric, answer)
+
+    def samples(self, job_id: str) -> tuple[Sample, ...]:
+        """The pictures made so far."""
+        answer = self._transport.get(f"/v1/jobs/{job_id}/samples")
+        return records(Sample, answer)
+
+    def sample_png(self, job_id: str, sample_id: str) -> bytes:
+        """One of those pictures."""
+        return self._transport.get_bytes(f"/v1/jobs/{job_id}/samples/{sample_id}/content")
+
+    def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
+        """The files that the job has published besides its loss."""
+        answer = self._transport.get(f"/v1/jobs/{job_id}/artifacts")
+        return records(Artifact, answer)
+
+    def download_artifact(
+        self,
+        job_id: str,
+        kind: str,
+        target: str | Path,
+        *,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> Path:
+        """Save the artifact `kind`, such as `contact_sheet`, as the file `target`."""
+        published = {artifact.kind: artifact for artifact in self.artifacts(job_id)}
+        if kind not in published:
+            raise MDFError(
+                f"job {job_id} has no artifact {kind!r}; it has: {', '.join(published) or 'none'}"
+            )
+        return download(
+            self._transport,
+            f"/v1/jobs/{job_id}/artifacts/{kind}/content",
+            Path(target),
+            digest=published[kind].sha256,
+            on_bytes=on_bytes,
+        )
+
+    def _ask(self, job_id: str, action: str) -> Job:
+        return parse(Job, self._transport.act(f"/v1/jobs/{job_id}/{action}"))

@@ -1,0 +1,299 @@
+"""What the service answers, as frozen dataclasses.
+
+Fields that a newer server adds are ignored; a field that is missing and has no default
+here is a `ProtocolError`.
+"""
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from mdf.errors import ProtocolError
+
+Record = TypeVar("Record")
+
+# A job in one of these states never changes again, unless it is retried.
+FINAL_STATES = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+
+@dataclass(frozen=True)
+class Image:
+    """A stored image; `digest` is the SHA-256 of its pixels, `size` that of its PNG in bytes."""
+
+    id: str
+    name: str
+    digest: str
+    width: int
+    height: int
+    size: int
+    created: datetime
+    source: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job is: iteration `step` of `steps` in `scale` of `scales`, counted from 1."""
+
+    scale: int
+    scales: int
+    step: int
+    steps: int
+    fraction: float
+    eta_seconds: float | None = None
+    metrics: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit of work on the server."""
+
+    id: str
+    type: str
+    name: str
+    state: str
+    spec: dict[str, Any]
+    created: datetime
+    attempt: int = 0
+    max_attempts: int | None = None
+    priority: int = 0
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+    progress: Progress | None = None
+    error: JobError | None = None
+    loss_id: str | None = None
+    checkpoint_at: datetime | None = None
+    queued: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    deadline: datetime | None = None
+    run_seconds: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.state in FINAL_STATES
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job has ended with its result."""
+        return self.state == "succeeded"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's log; `seq` rises by one from 1."""
+
+    seq: int
+    kind: str
+    content: dict[str, Any]
+    created: datetime
+
+    @property
+    def progress(self) -> Progress | None:
+        """The content of an event of kind `progress`."""
+        return parse(Progress, self.content) if self.kind == "progress" else None
+
+    @property
+    def state(self) -> str | None:
+        """The state that an event of kind `state` tells of."""
+        return str(self.content["state"]) if self.kind == "state" else None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The named values of one iteration."""
+
+    scale: int
+    step: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture made while a job ran: `kind` is `seed`, `generated` or `map`."""
+
+    id: str
+    scale: int
+    step: int
+    kind: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that a job published besides its loss."""
+
+    kind: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LossFile:
+    """One downloadable form of a loss; `size` in bytes."""
+
+    format: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A trained or imported loss in the catalogue; `sha256` is that of the safetensors file."""
+
+    id: str
+    name: str
+    sha256: str
+    manifest: dict[str, Any]
+    created: datetime
+    job_id: str | None = None
+    files: tuple[LossFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Term:
+    """The share of one scale and tap in a loss value."""
+
+    scale: int
+    tap: str
+    value: float
+
+
+@dataclass(frozen=True)
+class DifferenceMap:
+    """Where one scale and tap see a difference: a PNG, in base64."""
+
+    scale: int
+    tap: str
+    png_base64: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A loss's value for two images, and where it comes from."""
+
+    value: float
+    terms: tuple[Term, ...]
+    maps: tuple[DifferenceMap, ...] = ()
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A caller's key. `secret`, the bearer token, is there only when the key is created."""
+
+    id: str
+    name: str
+    owner: str
+    scopes: tuple[str, ...]
+    created: datetime
+    last_used: datetime | None = None
+    revoked: datetime | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker slot and its last sign of life."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    started: datetime
+    last_seen: datetime
+    job_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Me:
+    """Who the server takes the caller for."""
+
+    owner: str
+    scopes: tuple[str, ...]
+    key_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Page(Sequence[Record], Generic[Record]):
+    """One page of a list; `next_cursor` asks for the following one."""
+
+    data: tuple[Record, ...]
+    next_cursor: str | None = None
+
+    def __getitem__(self, index: Any) -> Any:
+        """The record at `index`."""
+        return self.data[index]
+
+    def __len__(self) -> int:
+        """How many records this page holds."""
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Record]:
+        """The records of this page."""
+        return iter(self.data)
+
+
+def parse(record: type[Record], content: Any) -> Record:
+    """Build `record` from the JSON object `content`."""
+    if not isinstance(content, Mapping):
+        raise ProtocolError(f"the server sent {content!r:.80} where {record.__name__} was expected")
+    given = {}
+    for name, kind, required in _fields(record):
+        if name in content:
+            try:
+                given[name] = _convert(kind, content[name])
+            except (TypeError, ValueError) as error:
+                raise ProtocolError(f"{record.__name__}.{name} from the server: {error}") from error
+        elif required:
+            raise ProtocolError(f"the server's {record.__name__} has no field {name!r}")
+    return record(**given)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON holds it: records as objects, times in RFC 3339."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _fields(record: Any) -> list[tuple[str, Any, bool]]:
+    hints = _type_hints(record)
+    return [(field.name, hints[field.name], field.default is MISSING) for field in fields(record)]
+
+
+_type_hints = lru_cache(get_type_hints)
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is types.UnionType:
+        if value is None:
+            return None
+        kind = get_args(kind)[0]
+    if get_origin(kind) is tuple:
+        return tuple(_convert(get_args(kind)[0], item) for item in value)
+    if get_origin(kind) is dict:
+        return dict(value)
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return parse(kind, value)
+    return kind(value)
