@@ -1,0 +1,199 @@
+"""Who runs a job: claiming it, keeping it, and ending the attempt.
+
+A claim raises the job's fencing token and so does every end of an attempt. A write of a job
+process names the token it was given: where the token has moved on, it changes nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, not_, select, update
+from sqlalchemy.orm import Session
+
+from services.database.schema import Job, now
+from services.jobs import lifecycle
+from services.jobs.lifecycle import HELD, State
+
+
+class StaleRunError(Exception):
+    """The job has been taken from this run: it must end at once and write nothing."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run one attempt of a job."""
+
+    job_id: str
+    token: int
+
+
+def candidate(session: Session, types: tuple[str, ...]) -> Claim | None:
+    """The claim to try next: the queued job of highest priority, the oldest of them first."""
+    row = session.execute(
+        select(Job.id, Job.token)
+        .where(Job.state == State.QUEUED, Job.type.in_(types), not_(_overdue(now())))
+        .order_by(Job.priority.desc(), Job.queued, Job.id)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Claim(job_id=row.id, token=row.token + 1)
+
+
+def claim(session: Session, wanted: Claim, *, holder: str, host: str, lease: timedelta) -> bool:
+    """Take the job for this holder; False if somebody else was quicker or it is not queued."""
+    moment = now()
+    job = lifecycle.move(
+        session,
+        wanted.job_id,
+        State.RUNNING,
+        sources=(State.QUEUED,),
+        fence=wanted.token - 1,
+        values={
+            "token": wanted.token,
+            "attempt": Job.attempt + 1,
+            "lease_holder": holder,
+            "lease_host": host,
+            "lease_expires": moment + lease,
+        },
+    )
+    if job is None:
+        return False
+    if job.started is None:
+        job.started = moment
+    return True
+
+
+def renew(session: Session, held: Claim, *, lease: timedelta, ran: float) -> Job:
+    """Show a sign of life: extend the lease and add `ran` seconds; returns the job's row."""
+    job = session.scalars(
+        update(Job)
+        .where(Job.id == held.job_id, Job.token == held.token)
+        .values(lease_expires=now() + lease, run_seconds=Job.run_seconds + ran)
+        .returning(Job),
+        execution_options={"synchronize_session": False, "populate_existing": True},
+    ).one_or_none()
+    if job is None:
+        raise StaleRunError(held.job_id)
+    return job
+
+
+def succeed(session: Session, held: Claim) -> Job | None:
+    """End the attempt with a result; None if the job was canceled in the meantime.
+
+    The caller publishes the result in the same transaction.
+    """
+    job = lifecycle.move(
+        session,
+        held.job_id,
+        State.SUCCEEDED,
+        fence=held.token,
+        values={**_ended(held), "finished": now(), "error": None, "checkpoint": None},
+    )
+    if job is None and not holds(session, held):
+        raise StaleRunError(held.job_id)
+    return job
+
+
+def fail(session: Session, held: Claim, error: dict[str, Any]) -> Job:
+    """End the attempt and the job with an error; a job being canceled ends canceled."""
+    values = {**_ended(held), "finished": now()}
+    job = lifecycle.move(
+        session, held.job_id, State.FAILED, fence=held.token, values={**values, "error": error}
+    ) or lifecycle.move(session, held.job_id, State.CANCELED, fence=held.token, values=values)
+    if job is None:
+        raise StaleRunError(held.job_id)
+    return job
+
+
+def release(session: Session, held: Claim, *, lost: bool, max_attempts: int) -> Job | None:
+    """End the attempt without a result; None if it has ended before.
+
+    What was asked of the job is settled: it ends `canceled` or `paused`. Otherwise it goes
+    back into the queue, or fails once `max_attempts` attempts were lost. An attempt that
+    was not `lost` but given back does not count.
+    """
+    job = session.get(Job, held.job_id, with_for_update=True, populate_existing=True)
+    if job is None or job.token != held.token or job.state not in HELD:
+        return None
+    values = _ended(held)
+    if not lost:
+        values["attempt"] = job.attempt - 1
+    return _settle(session, job, values, exhausted=lost and job.attempt >= max_attempts)
+
+
+def _settle(session: Session, job: Job, values: dict[str, Any], *, exhausted: bool) -> Job | None:
+    moment = now()
+    error = None
+    match State(job.state):
+        case State.CANCELING:
+            to = State.CANCELED
+        case State.PAUSING:
+            to = State.PAUSED
+        case _ if job.deadline is not None and job.deadline <= moment:
+            to, error = State.FAILED, DEADLINE_EXCEEDED
+        case _ if exhausted:
+            to, error = State.FAILED, worker_lost(job.attempt)
+        case _:
+            to = State.QUEUED
+            values["queued"] = moment
+            values["announced"] = None
+    if to in lifecycle.TERMINAL:
+        values["finished"] = moment
+    if error is not None:
+        values["error"] = error
+    return lifecycle.move(session, job.id, to, fence=job.token, values=values)
+
+
+def expire_overdue(session: Session) -> int:
+    """End the queued jobs whose deadline has passed; returns how many."""
+    moment = now()
+    overdue = session.execute(
+        select(Job.id, Job.started).where(Job.state == State.QUEUED, _overdue(moment))
+    ).all()
+    for row in overdue:
+        to, error = State.EXPIRED, None
+        if row.started is not None:
+            to, error = State.FAILED, DEADLINE_EXCEEDED
+        values = {"finished": moment, "error": error}
+        lifecycle.move(session, row.id, to, sources=(State.QUEUED,), values=values)
+    return len(overdue)
+
+
+def held_jobs() -> Select[str, int, str | None, datetime | None]:
+    """The attempts that are under way or died: id, token, host and end of the lease."""
+    return select(Job.id, Job.token, Job.lease_host, Job.lease_expires).where(Job.state.in_(HELD))
+
+
+def holds(session: Session, held: Claim) -> bool:
+    """Whether the attempt has not ended."""
+    return session.scalar(select(Job.token).where(Job.id == held.job_id)) == held.token
+
+
+DEADLINE_EXCEEDED: dict[str, Any] = {
+    "code": "deadline_exceeded",
+    "message": "the deadline passed before the job was done",
+    "retryable": False,
+}
+
+
+def worker_lost(attempts: int) -> dict[str, Any]:
+    """The error of a job that took its process down too often."""
+    return {
+        "code": "worker_lost",
+        "message": f"the job's process ended unexpectedly in each of {attempts} attempts; "
+        "out of memory is the most frequent cause: the worker's log has the exit codes",
+        "retryable": True,
+    }
+
+
+def _overdue(moment: datetime) -> ColumnElement[bool]:
+    return and_(Job.deadline.is_not(None), Job.deadline <= moment)
+
+
+def _ended(held: Claim) -> dict[str, Any]:
+    return {
+        "token": held.token + 1,
+        "lease_holder": None,
+        "lease_host": None,
+        "lease_expires": None,
+    }

@@ -1,0 +1,151 @@
+"""What an owner asks of a job: cancel, pause, resume, finish, retry, change, delete.
+
+A request to a running job is noted in its row, and the job process acts on it within a
+second. Where no process has the job, or the one that had it shows no sign of life any more,
+the request is settled at once.
+
+An action whose effect stands already, such as a second cancel, returns the job as it is.
+"""
+
+from typing import Any, NoReturn
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy.orm import Session
+
+from services.access import Caller
+from services.database.schema import Job, now
+from services.errors import BadInputError, ConflictError
+from services.jobs import claims, lifecycle, queries
+from services.jobs.claims import Claim
+from services.jobs.lifecycle import TERMINAL, State
+from services.jobs.submission import check_seeds
+from services.phase1.recipe import DiscriminatorTraining
+
+
+def cancel(session: Session, job_id: str, caller: Caller) -> Job:
+    """End the job without a result."""
+    job = queries.get(session, job_id, caller, for_update=True)
+    match State(job.state):
+        case State.CANCELED | State.CANCELING:
+            return job
+        case State.QUEUED | State.PAUSED:
+            return _move(session, job, State.CANCELED, {"finished": now()})
+        case State.RUNNING | State.PAUSING:
+            job = _move(session, job, State.CANCELING, {"desired_state": "cancel"})
+            return _settle_if_dead(session, job)
+        case _:
+            _refuse(job, "canceled", "it has ended")
+
+
+def pause(session: Session, job_id: str, caller: Caller) -> Job:
+    """Stop the job after a checkpoint, until it is resumed."""
+    job = queries.get(session, job_id, caller, for_update=True)
+    match State(job.state):
+        case State.PAUSED | State.PAUSING:
+            return job
+        case State.QUEUED:
+            return _move(session, job, State.PAUSED)
+        case State.RUNNING:
+            job = _move(session, job, State.PAUSING, {"desired_state": "pause"})
+            return _settle_if_dead(session, job)
+        case _:
+            _refuse(job, "paused", "only a queued or running job can be")
+
+
+def resume(session: Session, job_id: str, caller: Caller) -> Job:
+    """Let a paused job go on from its checkpoint."""
+    return _go_on(session, queries.get(session, job_id, caller, for_update=True), "run", "resumed")
+
+
+def finish(session: Session, job_id: str, caller: Caller) -> Job:
+    """Make a valid result of what is done, and end; at least one scale is trained to its end."""
+    job = queries.get(session, job_id, caller, for_update=True)
+    match State(job.state):
+        case State.QUEUED | State.RUNNING:
+            if job.desired_state != "finish":
+                job.desired_state = "finish"
+                session.flush()
+                lifecycle.record(session, job.id, "log", {"message": "asked to finish early"})
+            return job
+        case _:
+            return _go_on(session, job, "finish", "finished early")
+
+
+def retry(session: Session, job_id: str, caller: Caller) -> Job:
+    """Queue a failed or canceled job again; it resumes from its last checkpoint, if any."""
+    job = queries.get(session, job_id, caller, for_update=True)
+    if job.state not in {State.FAILED, State.CANCELED}:
+        _refuse(job, "retried", "only a failed or canceled job can be")
+    if job.deadline is not None and job.deadline <= now():
+        _refuse(job, "retried", "its deadline has passed: submit it again with a later one")
+    try:
+        check_seeds(session, DiscriminatorTraining.model_validate(job.spec), caller)
+    except BadInputError as error:
+        raise ConflictError(f"job {job.id} cannot be retried: {error.message}") from None
+    fresh = {"attempt": 0, "error": None, "finished": None, "desired_state": "run"}
+    return _move(session, job, State.QUEUED, fresh | _queued_now())
+
+
+def change(
+    session: Session,
+    job_id: str,
+    caller: Caller,
+    *,
+    name: str | None = None,
+    priority: int | None = None,
+) -> Job:
+    """Rename the job, or set its place among the queued ones: a higher priority runs first."""
+    job = queries.get(session, job_id, caller, for_update=True)
+    if name is not None:
+        job.name = name
+    if priority is not None:
+        job.priority = priority
+    session.flush()
+    return job
+
+
+def delete(session: Session, job_id: str, caller: Caller) -> None:
+    """Forget a job that has ended, with its events, metrics, samples and artifacts.
+
+    A loss that it published stays. The reaper removes the files.
+    """
+    job = queries.get(session, job_id, caller, for_update=True)
+    if job.state not in TERMINAL:
+        _refuse(job, "deleted", "cancel it first")
+    session.expunge(job)
+    session.execute(delete_rows(Job).where(Job.id == job_id))
+
+
+def _go_on(session: Session, job: Job, desired: str, done: str) -> Job:
+    match State(job.state):
+        case State.PAUSED:
+            return _move(session, job, State.QUEUED, {"desired_state": desired} | _queued_now())
+        case State.PAUSING:
+            # The process may have stopped already: then the job is queued again when it ends.
+            return _move(session, job, State.RUNNING, {"desired_state": desired})
+        case _:
+            _refuse(job, done, "it is not paused" if desired == "run" else "it has ended")
+
+
+def _settle_if_dead(session: Session, job: Job) -> Job:
+    if job.lease_expires is not None and job.lease_expires > now():
+        return job
+    dead = Claim(job_id=job.id, token=job.token)
+    return claims.release(session, dead, lost=True, max_attempts=1) or job
+
+
+def _queued_now() -> dict[str, Any]:
+    return {"queued": now(), "announced": None}
+
+
+def _move(session: Session, job: Job, to: State, values: dict[str, Any] | None = None) -> Job:
+    moved = lifecycle.move(
+        session, job.id, to, sources=(State(job.state),), fence=job.token, values=values
+    )
+    if moved is None:
+        _refuse(job, to.value, "its state has just changed: look at it and ask again")
+    return moved
+
+
+def _refuse(job: Job, done: str, reason: str) -> NoReturn:
+    raise ConflictError(f"job {job.id} is {job.state} and cannot be {done}: {reason}")
