@@ -76,6 +76,12 @@ class IdempotencyMismatchError(ServiceError):
     code = "idempotency_key_reused"
 
 
+class IdempotencyInFlightError(ServiceError):
+    """The first request with an idempotency key is still being worked on."""
+
+    code = "idempotency_key_in_flight"
+
+
 class UnauthenticatedError(ServiceError):
     """No key, or one that is unknown or revoked."""
 

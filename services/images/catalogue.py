@@ -16,10 +16,8 @@ from services.database.schema import Image, Job, now
 from services.errors import ConflictError, NotFoundError
 from services.ids import new_id
 from services.images.decoding import DecodedImage, pixel_digest
+from services.jobs.lifecycle import TERMINAL
 from services.listing import Page, newest_first
-
-# An image of one of these is still needed; see `services.jobs.lifecycle`.
-UNFINISHED = ("queued", "running", "pausing", "paused", "canceling")
 
 
 def add(
@@ -75,7 +73,7 @@ def delete(session: Session, blobs: Blobs, image_id: str, caller: Caller) -> Non
     """
     image = get(session, image_id, caller)
     for job_id, spec in session.execute(
-        select(Job.id, Job.spec).where(Job.state.in_(UNFINISHED), Job.owner == image.owner)
+        select(Job.id, Job.spec).where(Job.state.not_in(TERMINAL), Job.owner == image.owner)
     ):
         if image.id in spec.get("seed_image_ids", ()):
             raise ConflictError(

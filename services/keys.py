@@ -1,0 +1,144 @@
+"""API keys: who may call the service from elsewhere.
+
+A token is `mdf_<id>_<secret>`. The secret has 256 random bits, so that a fast hash is
+enough: nobody guesses it. What is kept is BLAKE2b of it, keyed with a salt of its own.
+"""
+
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from hashlib import blake2b
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from services.access import SCOPES, Caller, Scope
+from services.database import Database, hold
+from services.database.schema import ApiKey, now
+from services.errors import BadInputError, ConflictError, NotFoundError, UnauthenticatedError
+from services.ids import new_id
+from services.listing import Page, newest_first
+
+_TOKEN = re.compile(r"mdf_(?P<key>[0-9a-f]{32})_(?P<secret>[A-Za-z0-9_-]{43})")
+_USE_RECORDED_EVERY = timedelta(minutes=1)
+
+
+def create(
+    session: Session, *, name: str, owner: str, scopes: Collection[Scope]
+) -> tuple[ApiKey, str]:
+    """Make a key; the second value is its token, which cannot be had again.
+
+    Raises: ConflictError for a key without `admin` while there is none with it: from then on
+    nobody could administer keys.
+    """
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise BadInputError(f"a key needs one or more of the scopes {', '.join(SCOPES)}")
+    hold(session, "api_keys")
+    if "admin" not in scopes and not _admins(session):
+        raise ConflictError(
+            "the first key must have the scope admin: once there is a key the service asks for "
+            "one, and only an admin makes others"
+        )
+    secret = urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+    key = ApiKey(
+        id=new_id("key"),
+        name=name,
+        owner=owner,
+        scopes=[scope for scope in SCOPES if scope in scopes],
+        secret_hash=_hash(secret, salt=secrets.token_bytes(16)),
+        created=now(),
+    )
+    session.add(key)
+    session.flush()
+    return key, f"mdf_{key.id.removeprefix('key_')}_{secret}"
+
+
+def list_keys(session: Session, *, limit: int = 50, cursor: str | None = None) -> Page[ApiKey]:
+    """All keys, newest first, the revoked ones too."""
+    return newest_first(session, select(ApiKey), ApiKey.id, limit=limit, cursor=cursor)
+
+
+def get(session: Session, key_id: str) -> ApiKey:
+    """One key."""
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise NotFoundError(f"no API key {key_id}")
+    return key
+
+
+def revoke(session: Session, key_id: str) -> ApiKey:
+    """Refuse the key from now on; revoking it again changes nothing.
+
+    Raises: ConflictError for the last key with `admin` while others are in force.
+    """
+    hold(session, "api_keys")
+    key = get(session, key_id)
+    if key.revoked is None:
+        others = select(ApiKey.id).where(ApiKey.revoked.is_(None), ApiKey.id != key.id)
+        if _admins(session) == [key.id] and session.scalar(others.limit(1)):
+            raise ConflictError(
+                f"{key.id} is the last key with the scope admin: make another one first, or "
+                "revoke all other keys"
+            )
+        key.revoked = now()
+        session.flush()
+    return key
+
+
+def required(session: Session) -> bool:
+    """Whether callers must show a key: as soon as one is in force."""
+    return bool(session.scalar(select(exists().where(ApiKey.revoked.is_(None)))))
+
+
+def revoked_among(session: Session, key_ids: Collection[str]) -> set[str]:
+    """Those of the keys that are no longer in force."""
+    return set(
+        session.scalars(
+            select(ApiKey.id).where(ApiKey.id.in_(key_ids), ApiKey.revoked.is_not(None))
+        )
+    )
+
+
+def authenticate(database: Database, token: str) -> Caller:
+    """Who holds the token. Raises UnauthenticatedError if nobody does any more."""
+    match = _TOKEN.fullmatch(token)
+    refusal = UnauthenticatedError("the API key is unknown or has been revoked")
+    if match is None:
+        raise refusal
+    with database.read() as session:
+        key = session.get(ApiKey, f"key_{match['key']}")
+        if key is None or key.revoked is not None or not _matches(match["secret"], key.secret_hash):
+            raise refusal
+        caller = Caller(owner=key.owner, scopes=_scopes(key.scopes), key_id=key.id)
+        last_used = key.last_used
+    if last_used is None or now() - last_used > _USE_RECORDED_EVERY:
+        _record_use(database, key.id)
+    return caller
+
+
+def _scopes(names: Sequence[str]) -> frozenset[Scope]:
+    return frozenset(scope for scope in SCOPES if scope in names)
+
+
+def _admins(session: Session) -> list[str]:
+    rows = session.execute(select(ApiKey.id, ApiKey.scopes).where(ApiKey.revoked.is_(None)))
+    return [row.id for row in rows if "admin" in row.scopes]
+
+
+def _record_use(database: Database, key_id: str) -> None:
+    # A disk that is full or a database that is busy is no reason to turn the caller away.
+    with suppress(OperationalError), database.write() as session:
+        session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used=now()))
+
+
+def _hash(secret: str, *, salt: bytes) -> str:
+    return f"{salt.hex()}:{blake2b(secret.encode(), key=salt, digest_size=32).hexdigest()}"
+
+
+def _matches(secret: str, kept: str) -> bool:
+    salt, _, _ = kept.partition(":")
+    return secrets.compare_digest(_hash(secret, salt=bytes.fromhex(salt)), kept)
