@@ -4,6 +4,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -113,7 +114,19 @@ class Settings(BaseSettings):
         """Where Celery's Redis is, as Celery writes it."""
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
-        return f"redis+socket://{self.broker_socket}"
+        return f"redis+socket://{quote(str(self.broker_socket))}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables from which `load_settings` makes these settings again."""
+        values = {name: getattr(self, name) for name in Settings.model_fields}
+        values["home"] = self.home_folder
+        return {
+            PREFIX + name.upper(): str(
+                value.get_secret_value() if isinstance(value, SecretStr) else value
+            )
+            for name, value in values.items()
+            if value is not None
+        }
 
 
 def load_settings() -> Settings:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from services.database.schema import Job, now
 from services.jobs import lifecycle
+from services.jobs.failures import DeadlineExceededError, describe, worker_lost
 from services.jobs.lifecycle import HELD, State
 
 
@@ -130,12 +131,11 @@ def _settle(session: Session, job: Job, values: dict[str, Any], *, exhausted: bo
         case State.PAUSING:
             to = State.PAUSED
         case _ if job.deadline is not None and job.deadline <= moment:
-            to, error = State.FAILED, DEADLINE_EXCEEDED
+            to, error = State.FAILED, describe(DeadlineExceededError())
         case _ if exhausted:
             to, error = State.FAILED, worker_lost(job.attempt)
         case _:
-            to = State.QUEUED
-            values["queued"] = moment
+            to = State.QUEUED  # keeps its place in line
             values["announced"] = None
     if to in lifecycle.TERMINAL:
         values["finished"] = moment
@@ -144,19 +144,21 @@ def _settle(session: Session, job: Job, values: dict[str, Any], *, exhausted: bo
     return lifecycle.move(session, job.id, to, fence=job.token, values=values)
 
 
-def expire_overdue(session: Session) -> int:
-    """End the queued jobs whose deadline has passed; returns how many."""
-    moment = now()
-    overdue = session.execute(
-        select(Job.id, Job.started).where(Job.state == State.QUEUED, _overdue(moment))
-    ).all()
-    for row in overdue:
-        to, error = State.EXPIRED, None
-        if row.started is not None:
-            to, error = State.FAILED, DEADLINE_EXCEEDED
-        values = {"finished": moment, "error": error}
-        lifecycle.move(session, row.id, to, sources=(State.QUEUED,), values=values)
-    return len(overdue)
+def overdue_jobs() -> Select[str]:
+    """Ids of the queued jobs whose deadline has passed."""
+    return select(Job.id).where(Job.state == State.QUEUED, _overdue(now()))
+
+
+def expire(session: Session, job_id: str) -> Job | None:
+    """End a queued job whose deadline has passed: it expired, unless it had been started."""
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
+    if job is None or job.state != State.QUEUED or job.deadline is None or job.deadline > now():
+        return None
+    values: dict[str, Any] = {"finished": now()}
+    if job.started is None:
+        return lifecycle.move(session, job_id, State.EXPIRED, values=values)
+    values["error"] = describe(DeadlineExceededError())
+    return lifecycle.move(session, job_id, State.FAILED, values=values)
 
 
 def held_jobs() -> Select[str, int, str | None, datetime | None]:
@@ -167,23 +169,6 @@ def held_jobs() -> Select[str, int, str | None, datetime | None]:
 def holds(session: Session, held: Claim) -> bool:
     """Whether the attempt has not ended."""
     return session.scalar(select(Job.token).where(Job.id == held.job_id)) == held.token
-
-
-DEADLINE_EXCEEDED: dict[str, Any] = {
-    "code": "deadline_exceeded",
-    "message": "the deadline passed before the job was done",
-    "retryable": False,
-}
-
-
-def worker_lost(attempts: int) -> dict[str, Any]:
-    """The error of a job that took its process down too often."""
-    return {
-        "code": "worker_lost",
-        "message": f"the job's process ended unexpectedly in each of {attempts} attempts; "
-        "out of memory is the most frequent cause: the worker's log has the exit codes",
-        "retryable": True,
-    }
 
 
 def _overdue(moment: datetime) -> ColumnElement[bool]:

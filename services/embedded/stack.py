@@ -1,0 +1,290 @@
+"""The embedded stack: broker, worker slots and API as children of one process."""
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from services.embedded.broker import EmbeddedRedis
+from services.errors import ServiceError
+from services.installation import Installation
+from services.processes import tethered
+from services.settings import Settings
+
+_WATCH_SECONDS = 0.2
+_READY_SECONDS = 60.0
+_LOCK_SECONDS = 15.0
+_MAX_BACKOFF_SECONDS = 10.0
+_LOG_BYTES = 10 * 1024 * 1024
+_log = logging.getLogger(__name__)
+
+
+class StackError(ServiceError):
+    """The stack cannot start here."""
+
+
+@dataclass
+class _Child:
+    """One process of the stack, and when to start it again should it end."""
+
+    name: str
+    command: Sequence[str]
+    stop_seconds: float  # after which a process that was told to stop is killed
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    backoff: float = 0.0
+    restart_at: float = 0.0
+
+
+class Stack:
+    """Everything that `mdf serve` runs.
+
+    `tell` is called with a line whenever something happens that a person may want to know.
+    The children end with this process, however it ends.
+    """
+
+    def __init__(self, settings: Settings, *, tell: Callable[[str], None] = _log.info) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._home = settings.home_folder
+        self._stopping = threading.Event()
+        self._lock: int | None = None
+        self._watcher: threading.Thread | None = None
+        self._failure: ServiceError | None = None
+        self._up = threading.Event()
+        self._broker = (
+            EmbeddedRedis(settings.broker_socket, self._home / "redis")
+            if settings.redis_url is None
+            else None
+        )
+        python = (sys.executable, "-m")
+        self._workers = [
+            _Child(f"worker-{slot}", (*python, "workers", "--slot", str(slot)), 75.0)
+            for slot in range(settings.slots)
+        ]
+        self._api = _Child("api", (*python, "api"), 10.0)
+
+    @property
+    def url(self) -> str:
+        """Where the API listens."""
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"http://{host}:{self._settings.port}"
+
+    def start(self) -> None:
+        """Start everything; returns when the API answers. Raises StackError if it cannot."""
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = self._take_lock()
+        try:
+            self._check_port()
+            installation = Installation.open(self._settings)
+            installation.database.migrate()
+            installation.close()
+            # All children are made by this thread: the kernel ties their lives to it.
+            self._watcher = threading.Thread(target=self._watch, name="stack", daemon=True)
+            self._watcher.start()
+            self._await_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> None:
+        """Return on SIGINT, SIGTERM or `stop`; to be called in the main thread."""
+        previous = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            self._stopping.wait()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Stop in order: no new requests, jobs put down at a checkpoint, then the broker."""
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._stopping.set()
+
+    def _take_lock(self) -> int:
+        """One stack per home. The children inherit the lock: it lasts as long as any of them."""
+        descriptor = os.open(self._home / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        end = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 32, 0).decode().strip()
+                if time.monotonic() > end or _runs(holder):
+                    os.close(descriptor)
+                    raise StackError(
+                        f"MDF runs already in {self._home} (process {holder or 'unknown'}): "
+                        "use that one, stop it, or name another folder in MDF_HOME"
+                    ) from None
+                time.sleep(0.1)
+            else:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                return descriptor
+
+    def _check_port(self) -> None:
+        family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self._settings.host, self._settings.port))
+            except OSError as error:
+                raise StackError(
+                    f"cannot listen on {self._settings.host} port {self._settings.port}: "
+                    f"{error.strerror}. Name a free port in MDF_PORT"
+                ) from error
+
+    def _watch(self) -> None:
+        """Start the children, start again those that end, and stop them all in the end."""
+        try:
+            if self._broker is not None:
+                self._broker.start()
+            for child in (self._api, *self._workers):
+                self._spawn(child)
+            self._up.set()
+            while not self._stopping.wait(_WATCH_SECONDS):
+                self._watch_broker()
+                for child in (self._api, *self._workers):
+                    self._watch_child(child)
+        except ServiceError as error:
+            self._failure = error
+        except OSError as error:
+            self._failure = StackError(f"cannot start a process: {error}")
+        finally:
+            self._up.set()
+            self._stop_children()
+
+    def _watch_broker(self) -> None:
+        if self._broker is None or self._broker.is_alive():
+            return
+        self._tell("the broker ended; it is started again")
+        try:
+            self._broker.start()
+        except ServiceError as error:
+            self._tell(f"the broker does not start: {error.message}")
+
+    def _watch_child(self, child: _Child) -> None:
+        if child.process is None:
+            if time.monotonic() >= child.restart_at:
+                self._spawn(child)
+        elif child.process.poll() is not None:
+            code = child.process.returncode
+            lasted = time.monotonic() - child.started
+            # One that ran well comes back at once; one that ends at its start, ever later.
+            child.backoff = (
+                0.0 if lasted > 10 else min(_MAX_BACKOFF_SECONDS, 2 * child.backoff + 0.5)
+            )
+            child.restart_at = time.monotonic() + child.backoff
+            child.process = None
+            log = self._log_file(child)
+            self._tell(f"{child.name} ended with {code} and is started again; its log: {log}")
+
+    def _spawn(self, child: _Child) -> None:
+        assert self._lock is not None  # noqa: S101 - for the type checker
+        path = self._log_file(child)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if path.exists() and path.stat().st_size > _LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        with path.open("ab") as log:
+            child.process = subprocess.Popen(  # noqa: S603 - our own programs
+                tethered(child.command),
+                env={**os.environ, **self._settings.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self._lock,),
+                start_new_session=True,  # Ctrl-C is this process's to handle
+            )
+        child.started = time.monotonic()
+
+    def _stop_children(self) -> None:
+        self._stop([self._api])
+        self._stop(self._workers)
+        if self._broker is not None:
+            self._broker.stop()
+
+    def _stop(self, children: Sequence[_Child]) -> None:
+        running = [child for child in children if child.process is not None]
+        for child in running:
+            _process(child).terminate()
+        for child in running:
+            process = _process(child)
+            try:
+                process.wait(child.stop_seconds)
+            except subprocess.TimeoutExpired:
+                self._tell(f"{child.name} does not stop and is killed")
+                process.kill()
+                process.wait()
+            child.process = None
+
+    def _await_ready(self) -> None:
+        self._up.wait()
+        end = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < end:
+            if self._failure is not None:
+                raise self._failure
+            if self._api.backoff > 1:  # it ended twice at its start
+                break
+            if self._stopping.is_set() or self._answers():
+                return
+            time.sleep(0.05)
+        log = self._log_file(self._api)
+        raise StackError(f"the API did not start; the end of {log}:\n{_tail(log)}")
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:  # noqa: S310 - http
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _log_file(self, child: _Child) -> Path:
+        return self._home / "logs" / f"{child.name}.log"
+
+
+def _process(child: _Child) -> subprocess.Popen[bytes]:
+    assert child.process is not None  # noqa: S101 - for the type checker
+    return child.process
+
+
+def _runs(pid: str) -> bool:
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])

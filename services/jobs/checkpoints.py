@@ -1,0 +1,16 @@
+"""Checkpoint files: one good one per job, those that a crash left behind swept away."""
+
+from services.blobs import Blobs
+
+
+def key(job_id: str, token: int, number: int) -> str:
+    """Name of the `number`-th checkpoint that the attempt `token` writes."""
+    return f"checkpoints/{job_id}/{token}-{number}"
+
+
+def sweep(blobs: Blobs, job_id: str, *, keep: str | None) -> int:
+    """Delete the job's checkpoints except `keep`; returns how many."""
+    superfluous = [name for name in blobs.keys(f"checkpoints/{job_id}") if name != keep]
+    for name in superfluous:
+        blobs.delete(name)
+    return len(superfluous)

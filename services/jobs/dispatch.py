@@ -1,0 +1,95 @@
+"""Waking worker slots: Celery over Redis carries job ids, and nothing else.
+
+A message may be lost or doubled without harm: a slot that gets one asks the database what
+to do, and the reaper announces again what waits for too long.
+"""
+
+import logging
+import ssl
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from services.settings import Settings
+
+RUN_TASK = "jobs.run"
+# Slots listen to all queues; what is in an earlier one goes first.
+QUEUES = {"discriminator_training": "train"}
+
+_TIMEOUT_SECONDS = 5
+_log = logging.getLogger(__name__)
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The Celery application, the same for those who publish and those who consume."""
+    app = Celery("mdf", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        # The database keeps what must not be lost: a message is done with once it is read.
+        task_acks_late=False,
+        task_publish_retry=False,
+        task_create_missing_queues=True,
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=_TIMEOUT_SECONDS,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "socket_timeout": _TIMEOUT_SECONDS,
+            "socket_connect_timeout": _TIMEOUT_SECONDS,
+            "queue_order_strategy": "priority",
+        },
+    )
+    if settings.broker_url.startswith("rediss:") and "ssl_cert_reqs" not in settings.broker_url:
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return app
+
+
+class Dispatcher:
+    """Publishes to the broker; a broker that is away is no error here."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = celery_app(settings)
+        self._redis = redis.Redis.from_url(
+            settings.broker_url.replace("redis+socket://", "unix://", 1),
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+        )
+
+    def announce(self, job_id: str, type: str) -> bool:
+        """Tell the slots of a queued job; False if the broker cannot be reached."""
+        for _ in range(2):  # a pooled connection may date from before the broker's restart
+            try:
+                self._app.send_task(RUN_TASK, args=[job_id], queue=QUEUES[type])
+            except (OperationalError, redis.RedisError, OSError) as error:
+                _log.warning("cannot announce job %s: %s", job_id, error)
+                self._app.pool.force_close_all()
+            else:
+                return True
+        return False
+
+    def waiting(self, type: str) -> int | None:
+        """Messages for jobs of that type that no slot has read; None if the broker is away."""
+        try:
+            return int(self._redis.llen(QUEUES[type]))
+        except (redis.RedisError, OSError):
+            return None
+
+    def ready(self) -> bool:
+        """Whether the broker answers."""
+        try:
+            return bool(self._redis.ping())
+        except (redis.RedisError, OSError):
+            return False
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._app.close()
+        self._redis.close()

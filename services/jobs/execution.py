@@ -1,0 +1,111 @@
+"""Running a claimed job to the end of the attempt, whatever that end is."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.database import hold
+from services.database.schema import Artifact, Image, Job, now
+from services.ids import new_id
+from services.images import catalogue
+from services.installation import Installation
+from services.jobs import checkpoints, lifecycle
+from services.jobs.claims import StaleRunError
+from services.jobs.failures import describe
+from services.jobs.run import JobRun, Publish
+from services.losses import catalogue as losses
+from services.phase1.recipe import DiscriminatorTraining, Recipe, scale_sizes
+from services.run import Canceled, Paused
+
+# Runs the job; what it returns writes the result's rows, in the transaction that ends the job.
+Computation = Callable[[Installation, Job, JobRun], Publish]
+
+_log = logging.getLogger(__name__)
+
+
+def execute(
+    installation: Installation, run: JobRun, computations: Mapping[str, Computation]
+) -> None:
+    """Run the job; when this returns, the attempt has ended and its row says how.
+
+    Raises StaleRunError if the job was taken from this run.
+    """
+    with installation.database.read() as session:
+        job = session.get_one(Job, run.claim.job_id)
+    try:
+        run.publish(computations[job.type](installation, job, run))
+    except (Paused, Canceled):
+        run.give_back()
+    except StaleRunError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes the job's error
+        _log.exception("job %s failed", job.id)
+        run.fail(describe(error))
+    else:
+        checkpoints.sweep(installation.blobs, job.id, keep=None)
+
+
+def train_discriminators(installation: Installation, job: Job, run: JobRun) -> Publish:
+    """Train the loss that the job's spec describes, and store its files."""
+    from services.phase1.job import run_discriminator_training
+    from services.phase1.training import Seed
+
+    spec = DiscriminatorTraining.model_validate(job.spec)
+    blobs = installation.blobs
+    with installation.database.read() as session:
+        found = session.scalars(select(Image).where(Image.id.in_(spec.seed_image_ids)))
+        rows = {row.id: row for row in found}
+    images = [rows[image_id] for image_id in spec.seed_image_ids]
+    run.plan(iteration_costs(spec.resolved_recipe(), [(row.width, row.height) for row in images]))
+    seeds = [Seed(row.digest, catalogue.pixels(blobs.get(row.blob))) for row in images]
+
+    package = run_discriminator_training(spec, seeds, run)
+
+    sheet = blobs.put(f"artifacts/{job.id}/contact_sheet", package.contact_sheet)
+
+    def publish(session: Session, job: Job) -> None:
+        files = {}
+        for file_format, content in sorted(package.files.items()):
+            key = losses.blob_key(sha256(content).hexdigest(), file_format)
+            hold(session, key)  # nobody deletes the same file of another loss meanwhile
+            files[file_format] = blobs.put(key, content)
+        losses.add_trained(session, job=job, manifest=package.manifest.to_dict(), files=files)
+        session.add(
+            Artifact(
+                id=new_id("art"),
+                job_id=job.id,
+                kind="contact_sheet",
+                media_type="image/png",
+                blob=sheet.blob,
+                size=sheet.size,
+                sha256=sheet.sha256,
+                created=now(),
+            )
+        )
+        session.flush()
+        lifecycle.record(session, job.id, "artifact", {"kind": "contact_sheet"})
+
+    return publish
+
+
+def iteration_costs(recipe: Recipe, sizes: Sequence[tuple[int, int]]) -> list[float]:
+    """Relative time of an iteration in each scale, for seeds of these (width, height) in px.
+
+    A fixed part for the many small steps, and one that grows with pixels and with width.
+    """
+    costs = [0.0] * recipe.scales
+    for width, height in sizes:
+        for scale, (columns, rows) in enumerate(scale_sizes(recipe, width, height)):
+            side = recipe.crop or max(columns, rows)
+            pixels = min(columns, side) * min(rows, side)
+            costs[scale] += _FIXED_PIXELS + pixels * recipe.width_at(scale) / recipe.width
+    return costs
+
+
+# Below about this many pixels an iteration's time no longer falls with its image.
+_FIXED_PIXELS = 64 * 64
+
+COMPUTATIONS: Mapping[str, Computation] = {"discriminator_training": train_discriminators}

@@ -1,0 +1,86 @@
+"""Why a job failed: a closed code and a message for its owner, from any exception."""
+
+import errno
+from typing import Any, Literal
+
+from sqlalchemy.exc import OperationalError
+
+from services.errors import DiskFullError, DivergedError, ServiceError
+
+Code = Literal[
+    "out_of_memory",
+    "diverged",
+    "worker_lost",
+    "deadline_exceeded",
+    "disk_full",
+    "bad_input",
+    "internal",
+]
+
+
+class DeadlineExceededError(Exception):
+    """The job's deadline passed while it ran."""
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """The `error` of a job that ended with this exception; never a traceback."""
+    match error:
+        case DeadlineExceededError():
+            message = "the deadline passed before the job was done"
+            return failure("deadline_exceeded", message, retryable=False)
+        case DivergedError(message=message):
+            return failure("diverged", message, retryable=False)
+        case DiskFullError(message=message):
+            return failure("disk_full", message, retryable=True)
+        case ServiceError(message=message):
+            return failure("bad_input", message, retryable=False)
+        case _:
+            return _describe_foreign(error)
+
+
+def worker_lost(attempts: int) -> dict[str, Any]:
+    """The `error` of a job that lost its process in every attempt."""
+    return failure(
+        "worker_lost",
+        f"the job's process ended unexpectedly in each of {attempts} attempts; "
+        "too little memory is the most frequent cause: the worker's log has the exit codes",
+        retryable=True,
+    )
+
+
+def failure(code: Code, message: str, *, retryable: bool) -> dict[str, Any]:
+    """The `error` of a job, as it is stored and shown."""
+    return {"code": code, "message": message, "retryable": retryable}
+
+
+def _describe_foreign(error: BaseException) -> dict[str, Any]:
+    if _is_out_of_memory(error):
+        return failure(
+            "out_of_memory",
+            "the device's memory does not hold the job: use a smaller seed, `max_size`, `crop` "
+            "or `width`, or a device with more memory",
+            retryable=True,
+        )
+    if _is_disk_full(error):
+        return failure("disk_full", "the disk is full: free some space, then retry", retryable=True)
+    return failure(
+        "internal",
+        f"the computation stopped on an unexpected error ({type(error).__name__}); "
+        "the worker's log has the details under the job's id",
+        retryable=True,
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch's own class, and its CPU allocator's plain RuntimeError; torch is not imported here.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OperationalError):
+        return "disk is full" in str(error.orig)
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -1,0 +1,256 @@
+"""What a job's computation sees of the service: `services.run.Run`, fenced by the claim.
+
+Reports are gathered and written by a pulse, one transaction every half second at most,
+so that the computation does not wait for the database. Each transaction first renews the
+lease in an UPDATE that names the token: a run that has lost its job writes nothing.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from services.blobs import BlobMissingError
+from services.database.schema import Job, JobSample, now
+from services.ids import new_id
+from services.installation import Installation
+from services.jobs import checkpoints, claims, lifecycle, metrics
+from services.jobs.claims import Claim, StaleRunError
+from services.jobs.failures import DeadlineExceededError
+from services.jobs.progress import Progress
+from services.run import Canceled, Signal
+
+Publish = Callable[[Session, Job], None]
+
+PULSE_SECONDS = 0.5
+_PATIENCE_SECONDS = 60.0  # with a database that is away
+_log = logging.getLogger(__name__)
+
+
+class JobRun:
+    """One attempt at one job; `stopping` is set when its worker is being stopped."""
+
+    def __init__(self, installation: Installation, claim: Claim, stopping: threading.Event) -> None:
+        self.claim = claim
+        self._installation = installation
+        self._settings = installation.settings
+        self._lease = timedelta(seconds=self._settings.lease_seconds)
+        self._progress = Progress()
+        self._stopping = stopping
+        self._stale = False
+        self._concluding = False
+        # Between the computation's thread and the pulse's.
+        self._writing = threading.Lock()
+        self._gathering = threading.Lock()
+        self._gathered = _Gathered()
+        self._position: dict[str, int] = {}
+        self._latest_values: dict[str, float] = {}
+
+        self._renewed = time.monotonic()
+        self._checkpoint_due = self._renewed + self._settings.checkpoint_seconds
+        self._checkpoint_number = 0
+        job = self._write_patiently()
+        self._desired = job.desired_state
+        self._deadline = job.deadline
+        self._checkpoint = job.checkpoint
+        checkpoints.sweep(installation.blobs, claim.job_id, keep=job.checkpoint)
+
+    # What the computation calls.
+
+    def load_checkpoint(self) -> bytes | None:
+        """The last checkpoint of this or an earlier attempt."""
+        if self._checkpoint is None:
+            return None
+        try:
+            return self._installation.blobs.get(self._checkpoint)
+        except BlobMissingError:
+            self.log("the checkpoint is missing: the job begins anew")
+            return None
+
+    def save_checkpoint(self, state: bytes) -> None:
+        """Keep `state` durably: a new file first, then the row, then the old file goes."""
+        self._checkpoint_number += 1
+        key = checkpoints.key(self.claim.job_id, self.claim.token, self._checkpoint_number)
+        self._installation.blobs.put(key, state)
+
+        def store(session: Session) -> None:
+            job = session.get_one(Job, self.claim.job_id)
+            job.checkpoint, job.checkpoint_at = key, now()
+            self._record(session, "checkpoint", self._position)
+
+        self._write_patiently(store)
+        if self._checkpoint is not None:
+            self._installation.blobs.delete(self._checkpoint)
+        self._checkpoint = key
+        self._checkpoint_due = time.monotonic() + self._settings.checkpoint_seconds
+
+    def poll(self) -> Signal:
+        """What to do now; the pulse keeps the answer fresh."""
+        if self._stale:
+            raise StaleRunError(self.claim.job_id)
+        if self._desired == "cancel":
+            return Signal.CANCEL
+        if self._deadline is not None and now() >= self._deadline:
+            raise DeadlineExceededError
+        if self._desired == "pause" or self._stopping.is_set():
+            return Signal.PAUSE
+        if time.monotonic() >= self._checkpoint_due:
+            return Signal.CHECKPOINT
+        return Signal.FINISH if self._desired == "finish" else Signal.CONTINUE
+
+    def plan(self, costs: Sequence[float]) -> None:
+        """Relative cost of an iteration in each scale, for the fraction and the ETA."""
+        self._progress.plan(costs)
+
+    def progress(self, *, scale: int, scales: int, step: int, steps: int) -> None:
+        """Where the computation is."""
+        with self._gathering:
+            self._position = {"scale": scale, "scales": scales, "step": step, "steps": steps}
+            self._gathered.position = self._position
+
+    def metrics(self, *, scale: int, step: int, values: dict[str, float]) -> None:
+        """Named values at an iteration."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        with self._gathering:
+            self._gathered.values[scale, step] = self._latest_values = finite
+
+    def sample(self, *, scale: int, step: int, kind: str, png: bytes) -> None:
+        """A picture to look at; one made again after a resume replaces the old."""
+        job_id = self.claim.job_id
+        stored = self._installation.blobs.put(f"samples/{job_id}/{scale}-{step}-{kind}.png", png)
+
+        def store(session: Session) -> None:
+            place = {"job_id": job_id, "scale": scale, "step": step, "kind": kind}
+            sample_id = session.scalar(select(JobSample.id).filter_by(**place))
+            if sample_id is None:
+                sample_id = new_id("smp")
+                row = JobSample(id=sample_id, **place, blob=stored.blob, created=now())
+                session.add(row)
+            content = {"sample_id": sample_id, "scale": scale, "step": step, "kind": kind}
+            self._record(session, "sample", content)
+
+        self._write_patiently(store)
+
+    def log(self, message: str) -> None:
+        """A line for the job's event log."""
+        content = {"message": message}
+        self._write_patiently(lambda session: self._record(session, "log", content))
+
+    # What the job process calls.
+
+    def pulse(self) -> None:
+        """Write what has been gathered, renew the lease when due, and see what is desired."""
+        if self._concluding:
+            return
+        try:
+            due = time.monotonic() - self._renewed >= self._settings.heartbeat_seconds
+            job = self._write() if due or self._has_gathered() else self._look()
+        except StaleRunError:
+            if self._concluding:
+                return
+            self._stale = True
+            raise
+        self._desired = job.desired_state
+
+    def publish(self, publish: Publish) -> None:
+        """End the job with a result: its rows and the final state are one transaction."""
+
+        def conclude(session: Session) -> None:
+            publish(session, session.get_one(Job, self.claim.job_id))
+            if claims.succeed(session, self.claim) is None:
+                raise Canceled
+
+        self._conclude(conclude)
+
+    def fail(self, error: dict[str, Any]) -> None:
+        """End the job with an error."""
+        self._conclude(lambda session: claims.fail(session, self.claim, error))
+
+    def give_back(self) -> None:
+        """End the attempt as it was asked to: paused, canceled, or back into the queue."""
+        self._conclude(
+            lambda session: claims.release(session, self.claim, lost=False, max_attempts=1)
+        )
+
+    def _conclude(self, write: Callable[[Session], object]) -> None:
+        self._concluding = True  # the token is about to move, by this run's own hand
+        self._write_patiently(write)
+
+    def _look(self) -> Job:
+        with self._installation.database.read() as session:
+            job = session.get(Job, self.claim.job_id)
+            if job is None or job.token != self.claim.token:
+                raise StaleRunError(self.claim.job_id)
+            return job
+
+    def _write_patiently(self, write: Callable[[Session], object] | None = None) -> Job:
+        """Write, and try again for a while if the database is away or busy."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return self._write(write)
+            except OperationalError as error:
+                if time.monotonic() > end:
+                    raise
+                _log.warning("job %s: the database is away: %s", self.claim.job_id, error.orig)
+                time.sleep(PULSE_SECONDS)
+
+    def _write(self, write: Callable[[Session], object] | None = None) -> Job:
+        """One fenced transaction: the lease, what has been gathered, and `write`."""
+        with self._writing:
+            gathered = self._take_gathered()
+            moment = time.monotonic()
+            try:
+                with self._installation.database.write() as session:
+                    job = claims.renew(
+                        session, self.claim, lease=self._lease, ran=moment - self._renewed
+                    )
+                    metrics.store(session, job.id, gathered.values)
+                    if gathered.position is not None:
+                        self._store_progress(session, job, gathered.position)
+                    if write is not None:
+                        write(session)
+            except BaseException:
+                self._put_back(gathered)
+                raise
+            self._renewed = moment
+            return job
+
+    def _store_progress(self, session: Session, job: Job, position: dict[str, int]) -> None:
+        job.progress = self._progress.at(**position) | {"metrics": self._latest_values}
+        session.flush()
+        self._record(session, "progress", job.progress)
+
+    def _record(self, session: Session, kind: str, content: dict[str, Any]) -> None:
+        lifecycle.record(session, self.claim.job_id, kind, content)
+
+    def _has_gathered(self) -> bool:
+        return bool(self._gathered.values) or self._gathered.position is not None
+
+    def _take_gathered(self) -> "_Gathered":
+        with self._gathering:
+            taken, self._gathered = self._gathered, _Gathered()
+        return taken
+
+    def _put_back(self, older: "_Gathered") -> None:
+        with self._gathering:
+            newer = self._gathered
+            self._gathered = _Gathered(
+                values=older.values | newer.values, position=newer.position or older.position
+            )
+
+
+@dataclass
+class _Gathered:
+    """Reports that have not been written."""
+
+    values: metrics.Values = field(default_factory=dict)
+    position: dict[str, int] | None = None

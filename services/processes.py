@@ -1,0 +1,30 @@
+"""Processes that end with the one that started them, however that one ended."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int, death: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process `death` when its parent ends; exit if it has already.
+
+    The kernel watches the parent's thread that made this process: it must live as long.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, death)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def tethered(command: Sequence[str], death: signal.Signals = signal.SIGKILL) -> list[str]:
+    """The command that runs `command` as a child of this process which ends with it."""
+    return [sys.executable, "-m", "services.processes", str(os.getpid()), str(int(death)), *command]
+
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]), signal.Signals(int(sys.argv[2])))
+    os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606 - the command comes from `tethered`

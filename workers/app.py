@@ -1,0 +1,36 @@
+"""The Celery application of a worker slot: one task, which hands a job's id to the supervisor."""
+
+import threading
+from typing import Any
+
+from celery import Celery, signals
+
+from services.jobs.dispatch import QUEUES, RUN_TASK, celery_app
+from services.settings import Settings
+from workers.supervisor import Supervisor
+
+
+def create_app(settings: Settings, supervisor: Supervisor) -> Celery:
+    """An application whose worker runs jobs through `supervisor`."""
+    app = celery_app(settings)
+
+    @app.task(name=RUN_TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
+    def run_job(job_id: str) -> None:
+        supervisor.run(job_id)
+
+    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
+    def on_ready(**_: Any) -> None:
+        threading.Thread(target=supervisor.beat, daemon=True, name="reaper").start()
+
+    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
+    def on_shutting_down(**_: Any) -> None:
+        supervisor.stop()
+
+    return app
+
+
+def serve(app: Celery, *, name: str, log_level: str) -> None:
+    """Take messages until SIGTERM or SIGINT; then let the running job checkpoint, and return."""
+    queues = ",".join(dict.fromkeys(QUEUES.values()))
+    options = f"--pool=threads --concurrency=1 --without-gossip --without-mingle --queues={queues}"
+    app.worker_main(["worker", *options.split(), "--hostname", name, "--loglevel", log_level])
