@@ -53,7 +53,7 @@ class ApiError(MDFError):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        faults = "; ".join(str(error) for error in errors)
+        faults = "; ".join(str(error) for error in errors if error.detail not in detail)
         super().__init__(f"{detail} ({faults})" if faults else detail)
         self.status = status
         self.code = code

@@ -60,8 +60,9 @@ def _fill(
         have = file.tell()
         # If the file has changed in between, the server sends it from the start, with 200.
         resume = {"Range": f"bytes={have}-", "If-Range": f'"{digest}"'} if have else {}
+        headers = {"Accept-Encoding": "identity", **resume}
         try:
-            with transport.stream(path, headers=resume, read_timeout=30.0, **params) as response:
+            with transport.stream(path, headers=headers, read_timeout=30.0, **params) as response:
                 if response.status_code != 206:
                     file.seek(0)
                     file.truncate()

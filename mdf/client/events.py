@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from mdf.client.pages import records
 from mdf.client.records import FINAL_STATES, Event, Job, parse
@@ -14,12 +14,17 @@ _LONGEST_SILENCE = 45.0
 
 
 def follow(
-    transport: Transport, job_id: str, *, after: int = 0, patience: float = 300.0
+    transport: Transport,
+    job_id: str,
+    *,
+    after: int = 0,
+    patience: float = 300.0,
+    on_lost: Callable[[MDFError], None] | None = None,
 ) -> Iterator[Event]:
     """Every event of the job after number `after`, in order and once, until the job has ended.
 
-    A lost connection is made anew and continues after the last event seen. UnreachableError
-    is raised when there has been no server for `patience` seconds.
+    A lost connection is made anew and continues after the last event seen; `on_lost` hears
+    of it. UnreachableError is raised when there has been no server for `patience` seconds.
     """
     failures, last_contact = 0, time.monotonic()
     ended = False
@@ -38,6 +43,8 @@ def follow(
         except MDFError as error:
             if not _passing(error) or time.monotonic() - last_contact > patience:
                 raise
+            if on_lost is not None:
+                on_lost(error)
         time.sleep(min(0.2 * 2**failures, 5.0))
         failures += 1
 

@@ -73,13 +73,20 @@ class Jobs:
         answer = self._transport.get(f"/v1/jobs/{job_id}/events", after=after, limit=limit)
         return records(Event, answer)
 
-    def follow(self, job_id: str, *, after: int = 0, patience: float = 300.0) -> Iterator[Event]:
+    def follow(
+        self,
+        job_id: str,
+        *,
+        after: int = 0,
+        patience: float = 300.0,
+        on_lost: Callable[[MDFError], None] | None = None,
+    ) -> Iterator[Event]:
         """Every event after number `after`, as it happens, until the job has ended.
 
-        Reconnects by itself and misses nothing; raises UnreachableError when there has been
-        no server for `patience` seconds.
+        Reconnects by itself and misses nothing; `on_lost` hears of every lost connection.
+        Raises UnreachableError when there has been no server for `patience` seconds.
         """
-        return follow(self._transport, job_id, after=after, patience=patience)
+        return follow(self._transport, job_id, after=after, patience=patience, on_lost=on_lost)
 
     def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 300.0) -> Job:
         """Return the job when it has ended, well or not: see `Job.succeeded`.

@@ -1,0 +1,5 @@
+"""`python -m mdf`: the command line."""
+
+from mdf.commands import main
+
+main()

@@ -1,0 +1,52 @@
+"""The server's code, which lies beside this package in a checkout and not in the wheel."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mdf.commands.faults import CommandError
+
+if TYPE_CHECKING:
+    from services.settings import Settings
+
+_HOW = "git clone the repository, then `make serve` or `make demo` in it"
+
+
+@contextmanager
+def server_code() -> Iterator[None]:
+    """Import and use `services` within this block; its faults come out as CommandError."""
+    try:
+        import services.errors as server_errors
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"the server's code is not installed: it runs from a checkout ({_HOW})"
+        ) from error
+    try:
+        yield
+    except server_errors.ServiceError as error:
+        raise CommandError(error.message) from error
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"the server needs the package {error.name!r}; in the checkout: "
+            'pip install --constraint constraints.txt --editable ".[server,demo]"'
+        ) from error
+
+
+def load_settings() -> "Settings":
+    """The settings of the environment; one that is wrong is named. Call it in `server_code`."""
+    from pydantic import ValidationError
+
+    from services import settings
+
+    try:
+        return settings.load_settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{_setting(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        )
+        raise CommandError(f"wrong setting: {faults}") from error
+
+
+def _setting(location: tuple[int | str, ...]) -> str:
+    return f"MDF_{str(location[0]).upper()}: " if location else ""

@@ -1,0 +1,219 @@
+"""`mdf jobs`: look at the server's work and steer it."""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from mdf.client import Client, Job
+from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
+from mdf.commands.display import describe_metrics
+from mdf.commands.following import detach, tell_end, watch, watch_events
+from mdf.commands.terminal import (
+    age,
+    describe_task,
+    duration,
+    moment,
+    note,
+    print_fields,
+    print_json,
+    print_table,
+    state,
+)
+
+app = typer.Typer(help="Watch and steer the server's work.", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.")]
+
+
+@app.command("ls")
+def list_jobs(
+    only: Annotated[
+        str | None, typer.Option("--state", help="Only jobs in this state, such as running.")
+    ] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """List jobs, newest first."""
+    with connect(url, api_key) as client:
+        jobs = list(islice(client.jobs.iterate(state=only), limit))
+    if as_json:
+        print_json(jobs)
+    else:
+        print_table(
+            ("JOB", "STATE", "DONE", "TASK", "NAME", "CREATED"),
+            [
+                (
+                    job.id,
+                    state(job.state),
+                    _fraction(job),
+                    describe_task(job.spec.get("task", {})),
+                    job.name,
+                    age(job.created),
+                )
+                for job in jobs
+            ],
+        )
+
+
+@app.command()
+def show(job_id: JobId, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
+    """Show all about one job."""
+    with connect(url, api_key) as client:
+        job = client.jobs.get(job_id)
+    if as_json:
+        print_json(job)
+    else:
+        print_fields(_describe(job))
+
+
+@app.command()
+def follow(job_id: JobId, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
+    """Watch a job until it ends; Ctrl-C leaves it running. JSON: one event a line."""
+    with connect(url, api_key) as client:
+        client.jobs.get(job_id)  # an unknown id fails here, before anything is drawn
+        try:
+            job = (watch_events if as_json else watch)(client, job_id)
+        except KeyboardInterrupt:
+            raise detach(job_id) from None
+    tell_end(job)
+    _exit_as(job)
+
+
+@app.command()
+def wait(
+    job_ids: JobIds,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="Give up after so many seconds.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Wait until jobs have ended; exit 0 only if all of them succeeded."""
+    with connect(url, api_key) as client:
+        try:
+            jobs = [client.jobs.wait(job_id, timeout=timeout) for job_id in job_ids]
+        except TimeoutError as error:
+            note(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            raise detach(*job_ids) from None
+    if as_json:
+        print_json(jobs)
+    for job in jobs:
+        tell_end(job)
+    _exit_as(*jobs)
+
+
+@app.command()
+def cancel(
+    job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
+) -> None:
+    """End jobs without a result."""
+    _each(job_ids, lambda client: client.jobs.cancel, as_json=as_json, url=url, api_key=api_key)
+
+
+@app.command()
+def pause(
+    job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
+) -> None:
+    """Stop jobs at a checkpoint until they are resumed."""
+    _each(job_ids, lambda client: client.jobs.pause, as_json=as_json, url=url, api_key=api_key)
+
+
+@app.command()
+def resume(
+    job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
+) -> None:
+    """Let paused jobs go on from their checkpoint."""
+    _each(job_ids, lambda client: client.jobs.resume, as_json=as_json, url=url, api_key=api_key)
+
+
+@app.command()
+def finish(
+    job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
+) -> None:
+    """End training early: the scales done so far become the loss."""
+    _each(job_ids, lambda client: client.jobs.finish, as_json=as_json, url=url, api_key=api_key)
+
+
+@app.command()
+def retry(
+    job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
+) -> None:
+    """Run jobs again that failed or were canceled."""
+    _each(job_ids, lambda client: client.jobs.retry, as_json=as_json, url=url, api_key=api_key)
+
+
+@app.command("rm")
+def remove(
+    job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
+) -> None:
+    """Remove jobs that have ended; their losses stay."""
+    with connect(url, api_key) as client:
+        for job_id in job_ids:
+            client.jobs.delete(job_id)
+            note(f"removed {job_id}")
+    if as_json:
+        print_json({"removed": job_ids})
+
+
+def _each(
+    job_ids: list[str],
+    action: Callable[[Client], Callable[[str], Job]],
+    *,
+    as_json: bool,
+    url: str | None,
+    api_key: str | None,
+) -> None:
+    with connect(url, api_key) as client:
+        jobs = [action(client)(job_id) for job_id in job_ids]
+    if as_json:
+        print_json(jobs)
+    else:
+        for job in jobs:
+            print_fields({job.id: state(job.state)})
+
+
+def _exit_as(*jobs: Job) -> None:
+    if not all(job.succeeded for job in jobs):
+        raise typer.Exit(1)
+
+
+def _fraction(job: Job) -> str:
+    return "" if job.progress is None else f"{job.progress.fraction:.0%}"
+
+
+def _describe(job: Job) -> dict[str, str | None]:
+    progress, recipe = job.progress, job.spec.get("recipe", {})
+    return {
+        "job": job.id,
+        "name": job.name or None,
+        "state": state(job.state),
+        "error": f"{job.error.message} [{job.error.code}]" if job.error else None,
+        "progress": f"{progress.fraction:.0%}, scale {progress.scale}/{progress.scales}, "
+        f"iteration {progress.step}/{progress.steps}"
+        if progress
+        else None,
+        "losses": describe_metrics(progress.metrics) if progress and progress.metrics else None,
+        "time left": None if job.eta_seconds is None else duration(job.eta_seconds),
+        "place in queue": None if job.queue_position is None else str(job.queue_position),
+        "loss": job.loss_id,
+        "task": describe_task(job.spec.get("task", {})),
+        "seeds": ", ".join(job.spec.get("seed_image_ids", ())),
+        "preset": job.spec.get("preset"),
+        "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()) or None,
+        "attempt": f"{job.attempt} of {job.max_attempts}" if job.max_attempts else str(job.attempt),
+        "priority": str(job.priority),
+        "created": moment(job.created),
+        "started": moment(job.started),
+        "checkpoint": moment(job.checkpoint_at),
+        "finished": moment(job.finished),
+        "deadline": moment(job.deadline),
+        "run time": duration(job.run_seconds) if job.started else None,
+    }

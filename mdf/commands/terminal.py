@@ -1,0 +1,125 @@
+"""What commands print: tables, times and sizes for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mdf.client.records import plain
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+# Where lines are not for a screen, nothing is wrapped or cut.
+_UNBOUNDED = 10_000
+
+STATE_STYLES = {
+    "queued": "cyan",
+    "running": "blue",
+    "pausing": "yellow",
+    "paused": "yellow",
+    "canceling": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "canceled": "dim",
+    "expired": "dim",
+}
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Records, or lists of them, as JSON on standard output."""
+    sys.stdout.write(json.dumps(plain(value), indent=indent, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, first_column: int = len("job_") + 32
+) -> None:
+    """A table without lines; the first column, by default an id's, is never cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=True, min_width=None if number else first_column)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table, width=None if out.is_terminal else _UNBOUNDED)
+
+
+def print_fields(fields: Mapping[str, str | None]) -> None:
+    """Names and values below each other; a value that is None is left out."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        if value is not None:
+            table.add_row(name, value)
+    out.print(table, width=None if out.is_terminal else _UNBOUNDED)
+
+
+def note(message: str) -> None:
+    """A line beside the result."""
+    err.print(message, markup=False, soft_wrap=True)
+
+
+def state(name: str) -> str:
+    """A job's state, in its colour."""
+    return f"[{STATE_STYLES.get(name, 'default')}]{name}[/]"
+
+
+def duration(seconds: float) -> str:
+    """`0:42`, `12:05`, `3:02:11`."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def age(moment: datetime) -> str:
+    """How long ago: `12 s`, `5 min`, `3 h`, `9 d`."""
+    seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
+    for unit, length, limit in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86400)):
+        if seconds < limit:
+            return f"{seconds // length:.0f} {unit} ago"
+    return f"{seconds // 86400:.0f} d ago"
+
+
+def moment(time: datetime | None) -> str | None:
+    """A point in time, in the local time zone."""
+    return None if time is None else f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def size(count: int) -> str:
+    """`812 B`, `41 kB`, `2.4 MB`."""
+    if count < 1000:
+        return f"{count} B"
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} kB"
+    return f"{count / 1_000_000:.1f} MB"
+
+
+def file_name(text: str) -> str:
+    """`text` as part of a file's name: letters, digits and a few signs."""
+    kept = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in text)
+    return kept.strip("-.")
+
+
+def describe_task(task: Mapping[str, Any]) -> str:
+    """A task in a few words: `jpeg, quality 7–10`."""
+    match task:
+        case {"kind": "denoising", "sigma": sigma}:
+            return f"denoising, σ {_range(sigma)}"
+        case {"kind": "jpeg", "quality": quality}:
+            return f"jpeg, quality {_range(quality)}"
+        case {"kind": "custom", "distortions": [*distortions]}:
+            return "custom: " + ", ".join(str(one.get("kind")) for one in distortions)
+    return str(task.get("kind", "unknown"))
+
+
+def _range(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return f"{value:g}"
+    low, high = value
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
