@@ -1,6 +1,7 @@
 """The catalogue of losses, trained and imported; files lie in blobs under their digest."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import func, select
@@ -21,9 +22,23 @@ MEDIA_TYPES = {
 }
 
 
-def blob_key(sha256: str, file_format: str) -> str:
-    """Where a loss file of that digest lies."""
-    return f"losses/{sha256}.{file_format}"
+def blob_key(digest: str, file_format: str) -> str:
+    """Where a loss file with that SHA-256 lies."""
+    return f"losses/{digest}.{file_format}"
+
+
+def store(session: Session, blobs: Blobs, contents: Mapping[str, bytes]) -> dict[str, StoredFile]:
+    """Put the files of a loss, by format, under their digests.
+
+    In the transaction that adds the loss: so nobody deletes the same file of another loss in
+    between.
+    """
+    stored = {}
+    for file_format, content in contents.items():
+        key = blob_key(sha256(content).hexdigest(), file_format)
+        hold(session, key)
+        stored[file_format] = blobs.put(key, content)
+    return stored
 
 
 def add_trained(
@@ -55,9 +70,10 @@ def get(session: Session, loss_id: str, caller: Caller) -> Loss:
     return loss
 
 
-def of_job(session: Session, job_id: str) -> str | None:
-    """Id of the loss that a job published."""
-    return session.scalar(select(Loss.id).where(Loss.job_id == job_id))
+def of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, str]:
+    """Ids of the losses that jobs published, by job."""
+    query = select(Loss.job_id, Loss.id).where(Loss.job_id.in_(job_ids))
+    return {job_id: loss_id for job_id, loss_id in session.execute(query) if job_id is not None}
 
 
 def list_losses(

@@ -1,0 +1,27 @@
+"""`python -m api`: the REST service, with the settings of the environment."""
+
+import sys
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    from api.server import serve
+    from services.errors import ServiceError
+    from services.installation import Installation, configure_logging
+    from services.settings import load_settings
+
+    try:
+        settings = load_settings()
+        configure_logging(settings)
+        installation = Installation.open(settings)
+        try:
+            serve(installation)
+        finally:
+            installation.close()
+    except ServiceError as error:
+        sys.exit(f"mdf: {error.message}")
+
+
+# Guarded, and lazy above: the workbench's process imports this module too.
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Who may do what: every request is let in here, and every route names the scope it needs.
+
+Without API keys the service is for this machine's user: only requests from loopback,
+addressed to loopback (a foreign page that rebinds its name to 127.0.0.1 is not), and not
+sent by a web page of another origin. With a key in force, everybody needs one.
+"""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.errors import service_problem
+from services import access, keys
+from services.access import LOCAL, Caller
+from services.errors import ForbiddenError, ServiceError, UnauthenticatedError
+from services.installation import Installation
+
+PROTECTED = ("/v1/", "/metrics")
+
+bearer = HTTPBearer(auto_error=False, description="an API key: `mdf_<id>_<secret>`")
+
+
+class Guard:
+    """Finds out who calls before a byte of the body is read."""
+
+    def __init__(self, app: ASGIApp, installation: Installation) -> None:
+        self._app = app
+        self._installation = installation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, with its caller, or refuse it."""
+        if scope["type"] == "http" and scope["path"].startswith(PROTECTED):
+            try:
+                scope["state"]["caller"] = await anyio.to_thread.run_sync(self._admit, scope)
+            except ServiceError as error:
+                await service_problem(scope, error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> Caller:
+        headers = Headers(scope=scope)
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return keys.authenticate(self._installation.database, token.strip())
+        with self._installation.database.read() as session:
+            if keys.required(session):
+                raise UnauthenticatedError(
+                    "this service asks for an API key: send `Authorization: Bearer mdf_…`"
+                )
+        _check_local(scope, headers)
+        return LOCAL
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The dependency by which a route names its scope; gives the caller."""
+
+    scope: access.Scope
+
+    async def __call__(self, request: Request) -> Caller:
+        """The caller, who holds the scope."""
+        caller: Caller = request.state.caller
+        if not caller.may(self.scope):
+            raise ForbiddenError(f"this needs an API key with the scope {self.scope}")
+        return caller
+
+
+Reader = Annotated[Caller, Depends(Needs("read"))]
+Writer = Annotated[Caller, Depends(Needs("write"))]
+Admin = Annotated[Caller, Depends(Needs("admin"))]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine."""
+    host = host.strip("[]").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_local(scope: Scope, headers: Headers) -> None:
+    client = scope.get("client")
+    if client is None or not is_loopback(client[0]):
+        raise UnauthenticatedError(
+            "without API keys this service answers its own machine only: make a key there first"
+        )
+    host = headers.get("host", "")
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    if not is_loopback(name):
+        raise ForbiddenError(
+            f"without API keys this service answers to localhost only, not to {host[:80]!r}"
+        )
+    origin = headers.get("origin", f"{scope['scheme']}://{host}")
+    site = headers.get("sec-fetch-site", "none")
+    if site not in ("none", "same-origin") or origin != f"{scope['scheme']}://{host}":
+        raise ForbiddenError(
+            "without API keys this service does not answer web pages of another origin"
+        )

@@ -1,0 +1,124 @@
+"""Request bodies: how large, of which type, and strict JSON."""
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response, params
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem
+
+MAX_JSON_BYTES = 1 << 20
+# Boundaries, part headers and form fields around a file.
+MULTIPART_BYTES = 1 << 17
+UPLOADS = frozenset({"/v1/images", "/v1/losses/import"})
+FORM_LIMITS: Any = {"max_files": 1, "max_fields": 8, "max_part_size": 1 << 16}
+
+
+class BodyCap:
+    """Refuses a body that is too large before anything parses it, declared or streamed."""
+
+    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+        self._app = app
+        self._max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request, counting its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        upload = scope["path"] in UPLOADS
+        cap = self._max_upload_bytes + MULTIPART_BYTES if upload else MAX_JSON_BYTES
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > cap:
+            response = problem(scope, status=413, code="too_large", detail=_too_large(cap))
+            await response(scope, receive, send)
+            return
+        received = 0
+
+        async def count() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > cap:
+                raise HTTPException(413, _too_large(cap))
+            return message
+
+        await self._app(scope, count, send)
+
+
+class StrictRoute(APIRoute):
+    """A route that takes a body of its own media type only, and JSON as RFC 8259 has it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, given a stricter request."""
+        handle = super().get_route_handler()
+        wanted = None
+        if self.body_field is not None:
+            form = isinstance(self.body_field.field_info, params.Form)
+            wanted = "multipart/form-data" if form else "application/json"
+
+        async def handle_strictly(request: Request) -> Response:
+            if wanted is not None:
+                _check_media_type(request, wanted)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+class StrictRequest(Request):
+    """Reads JSON that holds finite numbers and whole characters only."""
+
+    async def json(self) -> Any:
+        """The body, parsed once."""
+        if not hasattr(self, "_json"):
+            self._json = parse_json(await self.body())
+        return self._json
+
+
+def parse_json(content: bytes) -> Any:
+    """Strict JSON; HTTPException 400 says what is wrong with it."""
+    try:
+        parsed = json.loads(
+            content.decode(), parse_constant=_refuse_constant, parse_float=_finite_float
+        )
+        if b"\\u" in content:  # half of a surrogate pair is no character
+            json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise HTTPException(400, "the body's text is not valid UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise HTTPException(400, f"the body is not valid JSON: {error.msg} ({where})") from None
+    except RecursionError:
+        raise HTTPException(400, "the body's JSON is nested too deeply") from None
+    except ValueError as error:
+        raise HTTPException(400, f"the body is not valid JSON: {error}") from None
+    return parsed
+
+
+def _check_media_type(request: Request, wanted: str) -> None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != wanted:
+        raise HTTPException(
+            415, f"{request.url.path} takes {wanted}, not {given or 'a body without Content-Type'}"
+        )
+
+
+def _too_large(cap: int) -> str:
+    return f"the request's body is too large: at most {cap} bytes are accepted here"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is out of the range of numbers")
+    return number

@@ -1,0 +1,100 @@
+"""Downloads of immutable files: validators, ranges and digests, in one place for all of them."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import chain
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from api.errors import documented, problem
+from services.blobs import BlobMissingError, Blobs, StoredFile
+from services.errors import NotFoundError
+
+RESPONSES = {
+    200: {"description": "the file, with ETag (its SHA-256) and Repr-Digest"},
+    206: {"description": "the part that `Range` asks for"},
+    304: {"description": "the file is the one that `If-None-Match` names"},
+    **documented(401, 403, 404, 416),
+}
+
+_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
+
+
+def download(
+    request: Request, blobs: Blobs, file: StoredFile, *, media_type: str, filename: str
+) -> Response:
+    """Answer GET or HEAD for `file` as RFC 9110 has it; of several ranges, none is honoured."""
+    etag = f'"{file.sha256}"'
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(file.sha256)).decode()}:",
+    }
+    if _names(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    start, end, status = 0, file.size, 200
+    wanted = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if wanted is not None and request.headers.get("if-range", etag) == etag:
+        start, end, status = *_bounds(wanted, file.size), 206
+        if start >= end:
+            return problem(
+                request.scope,
+                status=416,
+                code="range_not_satisfiable",
+                detail=f"the file has {file.size} bytes, and none of them in that range",
+                headers={"Content-Range": f"bytes */{file.size}"},
+            )
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+    headers["Content-Length"] = str(end - start)
+    headers["Content-Disposition"] = _disposition(filename)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    content = _open(blobs, file, start, end - start)
+    return StreamingResponse(content, status, headers, media_type=media_type)
+
+
+def stored(blobs: Blobs, blob: str) -> StoredFile:
+    """What lies under a key whose size and digest no row keeps: small files only."""
+    try:
+        content = blobs.get(blob)
+    except BlobMissingError as error:
+        raise NotFoundError("the file is gone: its job was deleted meanwhile") from error
+    return StoredFile(blob=blob, size=len(content), sha256=sha256(content).hexdigest())
+
+
+def plain_name(name: str, fallback: str) -> str:
+    """`name` without what a file name cannot hold."""
+    return re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]+", "-", name).strip(" .-")[:100] or fallback
+
+
+def _names(condition: str, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
+    return etag in tags or tags == ["*"]
+
+
+def _bounds(wanted: re.Match[str], size: int) -> tuple[int, int]:
+    first, last, suffix = wanted.groups()
+    if suffix is not None:
+        return max(0, size - int(suffix)), size if int(suffix) else 0
+    return int(first), min(size, int(last) + 1) if last else size
+
+
+def _open(blobs: Blobs, file: StoredFile, start: int, length: int) -> Iterator[bytes]:
+    """The bytes; a file that is gone is found out before the answer begins."""
+    chunks = blobs.stream(file.blob, start=start, length=length)
+    try:
+        first = next(chunks, b"")
+    except BlobMissingError as error:
+        raise NotFoundError("the file is gone: it was deleted meanwhile") from error
+    return chain([first], chunks)
+
+
+def _disposition(filename: str) -> str:
+    plain = filename.encode("ascii", "replace").decode().replace("?", "_")
+    encoded = f"; filename*=UTF-8''{quote(filename)}" if plain != filename else ""
+    return f'attachment; filename="{plain}"{encoded}'

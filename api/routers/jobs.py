@@ -1,0 +1,174 @@
+"""`/v1/jobs`: submit, look at, change and steer jobs."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from api.access import Reader, Writer
+from api.bodies import StrictRoute
+from api.creation import Created, Creating
+from api.errors import documented
+from api.paging import Cursor, Limit, PageOut, link_next
+from api.runtime import Installed, Runtime, Shared
+from api.schemas import JobChange, JobIn, JobOut
+from services.access import Caller
+from services.database.schema import Job
+from services.jobs import queries, requests, submission
+from services.jobs.lifecycle import State
+from services.losses import catalogue as losses
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
+
+JobId = Annotated[str, Path(description="`job_…`", max_length=64)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobOut,
+    operation_id="submit_job",
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 507),
+)
+def submit_job(
+    caller: Writer, creation: Creating, shared: Shared, background: BackgroundTasks, job: JobIn
+) -> Response:
+    """Have a loss trained. From this answer on, the job is not lost."""
+
+    def submit(session: Session) -> Created:
+        row = submission.submit(
+            session,
+            job.spec(),
+            caller=caller,
+            name=job.name,
+            priority=job.priority,
+            deadline=job.deadline,
+        )
+        background.add_task(shared.dispatcher.announce, row.id, row.type)
+        (body,) = _described(session, [row], shared)
+        return Created(status=202, body=body, location=f"/v1/jobs/{row.id}")
+
+    return creation.commit(submit)
+
+
+@router.get("", operation_id="list_jobs", responses=documented(401, 403, 422))
+def list_jobs(
+    *,
+    request: Request,
+    response: Response,
+    caller: Reader,
+    shared: Shared,
+    state: State | None = None,
+    type: Annotated[Literal["discriminator_training"] | None, Query()] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> PageOut[JobOut]:
+    """The caller's jobs, newest first."""
+    with shared.installation.database.read() as session:
+        page = queries.list_jobs(
+            session, caller, state=state, type=type, limit=limit, cursor=cursor
+        )
+        link_next(request, response, cursor=page.next_cursor)
+        return PageOut(data=_described(session, page.items, shared), next_cursor=page.next_cursor)
+
+
+@router.get("/{job_id}", operation_id="get_job", responses=documented(401, 403, 404))
+def get_job(job_id: JobId, caller: Reader, shared: Shared) -> JobOut:
+    """One job."""
+    with shared.installation.database.read() as session:
+        (job,) = _described(session, [queries.get(session, job_id, caller)], shared)
+        return job
+
+
+@router.patch(
+    "/{job_id}",
+    operation_id="change_job",
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+def change_job(job_id: JobId, caller: Writer, shared: Shared, change: JobChange) -> JobOut:
+    """Rename a job, or move it in the queue."""
+    with shared.installation.database.write() as session:
+        row = requests.change(session, job_id, caller, name=change.name, priority=change.priority)
+        (job,) = _described(session, [row], shared)
+        return job
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    operation_id="delete_job",
+    responses=documented(401, 403, 404, 409),
+)
+def delete_job(job_id: JobId, caller: Writer, installed: Installed) -> None:
+    """Delete a job that has ended, with its log; a loss that it made stays."""
+    with installed.database.write() as session:
+        requests.delete(session, job_id, caller)
+
+
+STEERING = documented(401, 403, 404, 409)
+
+
+@router.post("/{job_id}/cancel", operation_id="cancel_job", responses=STEERING)
+def cancel_job(
+    job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks
+) -> JobOut:
+    """End a job without a result."""
+    return _steer(requests.cancel, job_id, caller, shared, background)
+
+
+@router.post("/{job_id}/pause", operation_id="pause_job", responses=STEERING)
+def pause_job(job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks) -> JobOut:
+    """Stop a job after a checkpoint, until it is resumed."""
+    return _steer(requests.pause, job_id, caller, shared, background)
+
+
+@router.post("/{job_id}/resume", operation_id="resume_job", responses=STEERING)
+def resume_job(
+    job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks
+) -> JobOut:
+    """Let a paused job go on from its checkpoint."""
+    return _steer(requests.resume, job_id, caller, shared, background)
+
+
+@router.post("/{job_id}/finish", operation_id="finish_job", responses=STEERING)
+def finish_job(
+    job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks
+) -> JobOut:
+    """End a job early: the scales trained so far, at least one, are the loss."""
+    return _steer(requests.finish, job_id, caller, shared, background)
+
+
+@router.post("/{job_id}/retry", operation_id="retry_job", responses=STEERING)
+def retry_job(job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks) -> JobOut:
+    """Queue a failed or canceled job again, from its last checkpoint."""
+    return _steer(requests.retry, job_id, caller, shared, background)
+
+
+def _steer(
+    act: Callable[[Session, str, Caller], Job],
+    job_id: str,
+    caller: Caller,
+    shared: Runtime,
+    background: BackgroundTasks,
+) -> JobOut:
+    with shared.installation.database.write() as session:
+        row = act(session, job_id, caller)
+        if row.state == State.QUEUED:
+            background.add_task(shared.dispatcher.announce, row.id, row.type)
+        (job,) = _described(session, [row], shared)
+        return job
+
+
+def _described(session: Session, jobs: Sequence[Job], shared: Runtime) -> list[JobOut]:
+    made = losses.of_jobs(session, [job.id for job in jobs])
+    return [
+        JobOut.of(
+            job,
+            loss_id=made.get(job.id),
+            queue_position=queries.queue_position(session, job),
+            eta_seconds=queries.eta_seconds(session, job),
+            max_attempts=shared.installation.settings.max_attempts,
+        )
+        for job in jobs
+    ]

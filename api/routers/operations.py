@@ -1,0 +1,76 @@
+"""`/healthz`, `/readyz`, `/metrics`, `/v1/workers`: for those who run the service."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import select
+
+from api.access import Needs, Reader
+from api.errors import documented
+from api.paging import ListOut
+from api.runtime import Installed, Runtime, Shared
+from api.schemas import HealthOut, ReadinessOut, WorkerOut
+from services import census
+from services.database.schema import Job
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz", operation_id="get_health")
+async def get_health() -> HealthOut:
+    """Whether the process lives. Asks nothing of anybody; needs no key."""
+    return HealthOut()
+
+
+@router.get(
+    "/readyz",
+    operation_id="get_readiness",
+    responses={503: {"model": ReadinessOut, "description": "a part is not there"}},
+)
+def get_readiness(response: Response, shared: Shared) -> ReadinessOut:
+    """Whether database, blobs and broker are there. Needs no key.
+
+    Without the broker jobs are accepted all the same, and start when it is back.
+    """
+    checks = {
+        "database": _tried(lambda: _database_answers(shared)),
+        "blobs": _tried(lambda: shared.installation.blobs.put("probe/readyz", b"ok")),
+        "broker": "ok" if shared.dispatcher.ready() else "does not answer",
+    }
+    ready = all(check == "ok" for check in checks.values())
+    response.status_code = 200 if ready else 503
+    return ReadinessOut(status="ok" if ready else "unavailable", checks=checks)
+
+
+@router.get(
+    "/metrics",
+    operation_id="get_metrics",
+    dependencies=[Depends(Needs("read"))],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **documented(401, 403)},
+)
+def get_metrics(shared: Shared) -> Response:
+    """Prometheus metrics; with API keys in force, for any key that reads."""
+    return Response(generate_latest(shared.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v1/workers", operation_id="list_workers", responses=documented(401, 403))
+def list_workers(caller: Reader, installed: Installed) -> ListOut[WorkerOut]:
+    """The worker slots that gave a sign of life within the last minute."""
+    with installed.database.read() as session:
+        found = census.workers(session, caller)
+        return ListOut(data=[WorkerOut.of(worker, job_id) for worker, job_id in found])
+
+
+def _database_answers(shared: Runtime) -> None:
+    with shared.installation.database.read() as session:
+        session.scalar(select(Job.id).limit(1))
+
+
+def _tried(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the part is not there
+        return type(error).__name__
+    return "ok"

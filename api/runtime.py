@@ -1,0 +1,65 @@
+"""What the routes of one process share, opened when it starts and closed when it stops."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self, cast
+
+import anyio
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from api.event_feeds import EventFeeds
+from api.metrics import make_registry
+from services.installation import Installation
+from services.jobs.dispatch import Dispatcher
+from services.losses.workbench import Workbench
+
+# Decoding processes at one time; further uploads wait without holding a thread.
+DECODERS = 2
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The installation, and the parts that belong to this process."""
+
+    installation: Installation
+    dispatcher: Dispatcher
+    feeds: EventFeeds
+    workbench: Workbench
+    registry: CollectorRegistry
+    decoders: anyio.CapacityLimiter
+    in_flight: set[tuple[str, str]]  # owners and idempotency keys of requests being done
+
+    @classmethod
+    def open(cls, installation: Installation) -> Self:
+        """Make the parts; nothing runs yet."""
+        return cls(
+            installation=installation,
+            dispatcher=Dispatcher(installation.settings),
+            feeds=EventFeeds(installation.database),
+            workbench=Workbench(threads=installation.settings.threads),
+            registry=make_registry(installation),
+            decoders=anyio.CapacityLimiter(DECODERS),
+            in_flight=set(),
+        )
+
+    async def close(self) -> None:
+        """Stop what runs; the installation stays open."""
+        await self.feeds.close()
+        self.workbench.close()
+        self.dispatcher.close()
+
+
+def _runtime(request: Request) -> Runtime:
+    return cast("Runtime", request.app.state.runtime)
+
+
+async def _shared(request: Request) -> Runtime:
+    return _runtime(request)
+
+
+async def _installed(request: Request) -> Installation:
+    return _runtime(request).installation
+
+
+Shared = Annotated[Runtime, Depends(_shared)]
+Installed = Annotated[Installation, Depends(_installed)]

@@ -1,0 +1,339 @@
+"""What the service answers and takes, beside the specs that `services` defines."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from services.access import Scope
+from services.database.schema import (
+    Artifact,
+    Image,
+    Job,
+    JobMetric,
+    JobSample,
+    Loss,
+    LossFile,
+    Worker,
+)
+from services.jobs.failures import Code
+from services.jobs.lifecycle import State
+from services.phase1.recipe import DiscriminatorTraining
+
+# Names are shown in lists, logs and file names: no control characters.
+Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Priority = Annotated[int, Field(ge=-100, le=100, description="higher runs first")]
+LossFormat = Literal["safetensors", "pth", "pt2"]
+
+
+class Out(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class In(BaseModel):
+    """A request's body; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ImageOut(Out):
+    """A stored image."""
+
+    id: str
+    name: str
+    digest: Annotated[str, Field(description="SHA-256 of the size and the 8-bit RGB pixels")]
+    width: Annotated[int, Field(description="px")]
+    height: Annotated[int, Field(description="px")]
+    size: Annotated[int, Field(description="of the stored PNG, bytes")]
+    source: Annotated[
+        dict[str, Any],
+        Field(description="format of the file and what was converted, or how it was synthesised"),
+    ]
+    created: datetime
+
+    @classmethod
+    def of(cls, image: Image) -> Self:
+        """From its row."""
+        return cls.model_validate(image)
+
+
+class JobIn(DiscriminatorTraining):
+    """A job to be done: a loss to be trained."""
+
+    name: Annotated[Name, Field(description="of the job and its loss")] = ""
+    priority: Priority = 0
+    deadline: Annotated[
+        AwareDatetime | None,
+        Field(description="the job fails if it is not done by then; RFC 3339 with time zone"),
+    ] = None
+
+    def spec(self) -> DiscriminatorTraining:
+        """What is to be trained."""
+        fields = {name: getattr(self, name) for name in DiscriminatorTraining.model_fields}
+        return DiscriminatorTraining.model_construct(**fields)
+
+
+class JobChange(In):
+    """What may be changed of a job."""
+
+    name: Name | None = None
+    priority: Priority | None = None
+
+
+class ProgressOut(Out):
+    """Where a job is: iteration `step` of `steps` in `scale` of `scales`, counted from 1."""
+
+    scale: int
+    scales: int
+    step: int
+    steps: int
+    fraction: Annotated[float, Field(ge=0, le=1, description="of all the work")]
+    metrics: dict[str, float] = {}
+
+
+class JobErrorOut(Out):
+    """Why a job failed."""
+
+    code: Code
+    message: str
+    retryable: Annotated[bool, Field(description="whether a retry may well succeed")]
+
+
+class JobOut(Out):
+    """A job."""
+
+    id: str
+    type: Literal["discriminator_training"]
+    name: str
+    state: State
+    spec: Annotated[
+        dict[str, Any], Field(description="as submitted, with `recipe` complete: see JobIn")
+    ]
+    attempt: Annotated[int, Field(description="how often it was started")]
+    max_attempts: int
+    priority: int
+    queue_position: Annotated[int | None, Field(description="1 is next; null if not queued")]
+    eta_seconds: float | None
+    progress: ProgressOut | None
+    error: JobErrorOut | None
+    loss_id: Annotated[str | None, Field(description="what it made")]
+    checkpoint_at: Annotated[datetime | None, Field(description="a resume loses what came after")]
+    created: datetime
+    queued: datetime
+    started: datetime | None
+    finished: datetime | None
+    deadline: datetime | None
+    run_seconds: Annotated[float, Field(description="over all attempts")]
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        *,
+        loss_id: str | None,
+        queue_position: int | None,
+        eta_seconds: float | None,
+        max_attempts: int,
+    ) -> Self:
+        """From its row and what is found out beside it."""
+        columns = {name: getattr(job, name) for name in cls.model_fields if hasattr(job, name)}
+        return cls(
+            **columns,
+            loss_id=loss_id,
+            queue_position=queue_position,
+            eta_seconds=eta_seconds,
+            max_attempts=max_attempts,
+        )
+
+
+class EventOut(Out):
+    """One line of a job's log."""
+
+    seq: Annotated[int, Field(description="rises by one from 1")]
+    kind: Annotated[
+        str, Field(description="`state`, `progress`, `sample`, `checkpoint`, `log` or `artifact`")
+    ]
+    content: dict[str, Any]
+    created: datetime
+
+
+class MetricOut(Out):
+    """The named values of one iteration."""
+
+    scale: int
+    step: int
+    values: dict[str, float | None]
+
+    @classmethod
+    def of(cls, metric: JobMetric) -> Self:
+        """From its row."""
+        return cls(scale=metric.scale, step=metric.step, values=metric.content)
+
+
+class SampleOut(Out):
+    """A picture made while a job ran."""
+
+    id: str
+    scale: int
+    step: int
+    kind: Annotated[str, Field(description="`seed`, `generated` or `map`")]
+    created: datetime
+    href: str
+
+    @classmethod
+    def of(cls, sample: JobSample) -> Self:
+        """From its row."""
+        href = f"/v1/jobs/{sample.job_id}/samples/{sample.id}/content"
+        columns = {name: getattr(sample, name) for name in cls.model_fields if name != "href"}
+        return cls(**columns, href=href)
+
+
+class ArtifactOut(Out):
+    """A file that a job published."""
+
+    kind: str
+    media_type: str
+    size: Annotated[int, Field(description="bytes")]
+    sha256: str
+    href: str
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """From its row."""
+        href = f"/v1/jobs/{artifact.job_id}/artifacts/{artifact.kind}/content"
+        columns = {name: getattr(artifact, name) for name in cls.model_fields if name != "href"}
+        return cls(**columns, href=href)
+
+
+class LossFileOut(Out):
+    """One downloadable form of a loss."""
+
+    format: LossFormat
+    size: Annotated[int, Field(description="bytes")]
+    sha256: str
+
+
+class LossOut(Out):
+    """A trained or imported loss."""
+
+    id: str
+    name: str
+    job_id: Annotated[str | None, Field(description="the job that trained it")]
+    manifest: Annotated[
+        dict[str, Any], Field(description="task, recipe, widths, taps, seed digests, software")
+    ]
+    sha256: Annotated[str, Field(description="of the safetensors file")]
+    files: list[LossFileOut]
+    created: datetime
+
+    @classmethod
+    def of(cls, loss: Loss, files: list[LossFile]) -> Self:
+        """From its row and its files'."""
+        columns = {name: getattr(loss, name) for name in cls.model_fields if name != "files"}
+        return cls(**columns, files=[LossFileOut.model_validate(file) for file in files])
+
+
+class ComparisonIn(In):
+    """Two images to compare with a loss."""
+
+    image_id: Annotated[str, Field(description="the restored image")]
+    reference_image_id: Annotated[str, Field(description="the image it should be")]
+    maps: Annotated[bool, Field(description="whether to draw where the differences are")] = False
+
+
+class TermOut(Out):
+    """The share of one scale and tap in the value."""
+
+    scale: Annotated[int, Field(description="0 is the coarsest")]
+    tap: str
+    value: float
+
+
+class DifferenceMapOut(Out):
+    """Where one scale and tap see a difference: dark is none, bright is `peak`."""
+
+    scale: int
+    tap: str
+    peak: float
+    png_base64: str
+
+
+class ComparisonOut(Out):
+    """A loss's value for two images, and where it comes from."""
+
+    value: float
+    terms: list[TermOut]
+    maps: list[DifferenceMapOut]
+
+
+class KeyIn(In):
+    """A key to be made."""
+
+    name: Annotated[Name, Field(min_length=1)]
+    owner: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z0-9._@-]{1,100}$", description="default: the caller's owner"),
+    ] = None
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
+
+
+class KeyOut(Out):
+    """A key; its secret is not kept."""
+
+    id: str
+    name: str
+    owner: str
+    scopes: list[Scope]
+    created: datetime
+    last_used: Annotated[datetime | None, Field(description="to a minute")]
+    revoked: datetime | None
+
+
+class NewKeyOut(KeyOut):
+    """A key that has just been made."""
+
+    secret: Annotated[
+        str | None,
+        Field(description="the bearer token; told once, null when the request is replayed"),
+    ]
+
+
+class WorkerOut(Out):
+    """A worker slot."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    job_id: Annotated[str | None, Field(description="null also for another owner's job")]
+    started: datetime
+    last_seen: datetime
+
+    @classmethod
+    def of(cls, worker: Worker, job_id: str | None) -> Self:
+        """From its row, with the job that the caller may see."""
+        columns = {name: getattr(worker, name) for name in cls.model_fields if name != "job_id"}
+        return cls(**columns, job_id=job_id)
+
+
+class MeOut(Out):
+    """Whom the service takes the caller for."""
+
+    owner: str
+    scopes: list[Scope]
+    key_id: Annotated[str | None, Field(description="null without API keys")]
+
+
+class HealthOut(Out):
+    """A sign of life."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadinessOut(Out):
+    """Which of the parts that requests need are there."""
+
+    status: Literal["ok", "unavailable"]
+    checks: Annotated[dict[str, str], Field(description="`ok`, or what is wrong, by part")]

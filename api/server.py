@@ -1,0 +1,64 @@
+"""The API's process: one event loop that ends its streams first when it stops."""
+
+import socket
+
+import uvicorn
+
+from api.access import is_loopback
+from api.app import create_app
+from api.runtime import Runtime
+from services import keys
+from services.errors import BadInputError
+from services.installation import Installation
+
+# Of a stop: for requests that are being answered.
+GRACE_SECONDS = 5
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, with event streams that end when the server is asked to."""
+
+    def __init__(self, installation: Installation) -> None:
+        settings = installation.settings
+        app = create_app(installation)
+        self._runtime: Runtime = app.state.runtime
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                http="h11",
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                h11_max_incomplete_event_size=1 << 16,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then all else."""
+        self._runtime.feeds.end_streams()
+        await super().shutdown(sockets)
+
+
+def check_address(installation: Installation) -> None:
+    """Refuse to listen beyond this machine while anybody could call."""
+    host = installation.settings.host
+    if is_loopback(host):
+        return
+    with installation.database.read() as session:
+        if not keys.required(session):
+            raise BadInputError(
+                f"MDF_HOST is {host!r}, and there is no API key yet: without keys the service "
+                "listens on loopback only (127.0.0.1). Make a key with the scope admin first, "
+                "while it runs there: `mdf keys create NAME --scope admin`"
+            )
+
+
+def serve(installation: Installation) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    check_address(installation)
+    Server(installation).run()
