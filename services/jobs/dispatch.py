@@ -6,9 +6,12 @@ to do, and the reaper announces again what waits for too long.
 
 import logging
 import ssl
+from typing import Any
 
 import redis
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from services.settings import Settings
@@ -21,9 +24,21 @@ _TIMEOUT_SECONDS = 5
 _log = logging.getLogger(__name__)
 
 
+class _Connection(Connection):
+    """Reconnects within seconds of the broker's return; by default that takes up to 30 s."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        intervals = {"interval_start": 1, "interval_step": 1, "interval_max": 3}
+        return super().ensure_connection(*args, **intervals, **kwargs)  # type: ignore[no-untyped-call]  # kombu has no types
+
+
+class _Amqp(AMQP):  # type: ignore[misc]  # Celery has no types
+    Connection = _Connection
+
+
 def celery_app(settings: Settings) -> Celery:
     """The Celery application, the same for those who publish and those who consume."""
-    app = Celery("mdf", broker=settings.broker_url, set_as_current=False)
+    app = Celery("mdf", broker=settings.broker_url, amqp=_Amqp, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -65,15 +80,16 @@ class Dispatcher:
 
     def announce(self, job_id: str, type: str) -> bool:
         """Tell the slots of a queued job; False if the broker cannot be reached."""
-        for _ in range(2):  # a pooled connection may date from before the broker's restart
-            try:
-                self._app.send_task(RUN_TASK, args=[job_id], queue=QUEUES[type])
-            except (OperationalError, redis.RedisError, OSError) as error:
-                _log.warning("cannot announce job %s: %s", job_id, error)
-                self._app.pool.force_close_all()
-            else:
-                return True
-        return False
+        try:
+            # A connection of its own: a pooled one may date from before the broker's restart.
+            with self._app.connection_for_write(transport_options={"max_retries": 0}) as connection:
+                self._app.send_task(
+                    RUN_TASK, args=[job_id], queue=QUEUES[type], connection=connection
+                )
+        except (OperationalError, redis.RedisError, OSError) as error:
+            _log.warning("cannot announce job %s: %s", job_id, error)
+            return False
+        return True
 
     def waiting(self, type: str) -> int | None:
         """Messages for jobs of that type that no slot has read; None if the broker is away."""

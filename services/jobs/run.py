@@ -55,6 +55,7 @@ class JobRun:
         self._latest_values: dict[str, float] = {}
 
         self._renewed = time.monotonic()
+        self._progress_stored = 0.0
         self._checkpoint_due = self._renewed + self._settings.checkpoint_seconds
         self._checkpoint_number = 0
         job = self._write_patiently()
@@ -216,6 +217,7 @@ class JobRun:
                     metrics.store(session, job.id, gathered.values)
                     if gathered.position is not None:
                         self._store_progress(session, job, gathered.position)
+                        self._progress_stored = moment
                     if write is not None:
                         write(session)
             except BaseException:
@@ -236,8 +238,11 @@ class JobRun:
         return bool(self._gathered.values) or self._gathered.position is not None
 
     def _take_gathered(self) -> "_Gathered":
+        recent = time.monotonic() - self._progress_stored < PULSE_SECONDS
         with self._gathering:
             taken, self._gathered = self._gathered, _Gathered()
+            if recent and not self._concluding:
+                taken.position, self._gathered.position = None, taken.position
         return taken
 
     def _put_back(self, older: "_Gathered") -> None:

@@ -1,0 +1,201 @@
+"""A service in a folder of its own, for every test that wants one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from skimage import data
+from sqlalchemy import select
+
+from services.access import LOCAL
+from services.database.schema import Artifact, Image, Job, JobEvent
+from services.embedded.broker import EmbeddedRedis
+from services.images import catalogue
+from services.installation import Installation
+from services.jobs.dispatch import Dispatcher
+from services.jobs.lifecycle import TERMINAL
+from services.jobs.submission import submit
+from services.phase1.recipe import DiscriminatorTraining
+from services.settings import Settings
+
+# A worker whose jobs count instead of training; see tests/workers/counting_job.py.
+COUNTING = (str(Path(__file__).parent / "workers" / "counting_worker.py"),)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a service that reacts quickly."""
+    return Settings(
+        home=tmp_path / "home",
+        disk_floor_bytes=0,
+        heartbeat_seconds=0.5,
+        lease_seconds=2,
+        checkpoint_seconds=0.2,
+        redispatch_seconds=2,
+        threads=1,
+    )
+
+
+@pytest.fixture
+def installation(settings: Settings) -> Iterator[Installation]:
+    """A database with its tables, and blobs."""
+    opened = Installation.open(settings)
+    opened.database.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def seed_image(installation: Installation) -> Image:
+    """A photograph of 96×96 px in the catalogue."""
+    pixels = np.ascontiguousarray(data.astronaut()[32:128, 160:256])
+    with installation.database.write() as session:
+        image, _ = catalogue.add(
+            session,
+            installation.blobs,
+            catalogue.from_pixels(pixels, {}),
+            name="astronaut.png",
+            caller=LOCAL,
+        )
+    return image
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[EmbeddedRedis]:
+    """The service's own Redis, running."""
+    server = EmbeddedRedis(settings.broker_socket, settings.home_folder / "redis")
+    server.start()
+    yield server
+    server.stop()
+
+
+class House:
+    """An installation with a broker, and worker slots to start, stop and kill."""
+
+    def __init__(self, installation: Installation, seed: Image, logs: Path) -> None:
+        self.installation = installation
+        self.dispatcher = Dispatcher(installation.settings)
+        self._seed = seed
+        self._logs = logs
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def worker(self, program: Sequence[str] = COUNTING) -> subprocess.Popen[bytes]:
+        """A new worker slot."""
+        number = len(self._workers)
+        with (self._logs / f"worker-{number}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *program, "--slot", str(number)],
+                env={**os.environ, **self.installation.settings.environment()},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._workers.append(process)
+        return process
+
+    def submit(
+        self, options: str = "", *, announce: bool = True, priority: int = 0, **spec: Any
+    ) -> str:
+        """A new job; what a counting one does stands in `options`."""
+        given = {"seed_image_ids": [self._seed.id], "task": {"kind": "sisr"}, "preset": "quick"}
+        checked = DiscriminatorTraining.model_validate(given | spec)
+        with self.installation.database.write() as session:
+            job = submit(session, checked, caller=LOCAL, name=options, priority=priority)
+        if announce:
+            assert self.dispatcher.announce(job.id, job.type)
+        return job.id
+
+    def job(self, job_id: str) -> Job:
+        """The job's row."""
+        with self.installation.database.read() as session:
+            return session.get_one(Job, job_id)
+
+    def events(self, job_id: str, kind: str) -> list[JobEvent]:
+        """The job's log, one kind."""
+        with self.installation.database.read() as session:
+            query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.kind == kind)
+            return list(session.scalars(query.order_by(JobEvent.seq)))
+
+    def states(self, job_id: str) -> list[str]:
+        """The states that the job has gone through."""
+        return [event.content["state"] for event in self.events(job_id, "state")]
+
+    def ask(self, request: Callable[..., Job], job_id: str) -> Job:
+        """One of `services.jobs.requests`."""
+        with self.installation.database.write() as session:
+            return request(session, job_id, LOCAL)
+
+    def wait(self, job_id: str, condition: Callable[[Job], bool], *, seconds: float = 30) -> Job:
+        """The job once it meets `condition`."""
+        end = time.monotonic() + seconds
+        while not condition(job := self.job(job_id)):
+            assert time.monotonic() < end, (
+                f"job is {job.state}, progress {job.progress}, states {self.states(job_id)}\n"
+                + "\n".join(path.read_text()[-3000:] for path in sorted(self._logs.glob("*.log")))
+            )
+            time.sleep(0.02)
+        return job
+
+    def wait_for(self, job_id: str, *states: str, seconds: float = 30) -> Job:
+        """The job once it is in one of `states`."""
+        return self.wait(job_id, lambda job: job.state in states, seconds=seconds)
+
+    def wait_for_end(self, job_id: str, *, seconds: float = 30) -> Job:
+        """The job once it has ended."""
+        return self.wait_for(job_id, *TERMINAL, seconds=seconds)
+
+    def wait_for_step(self, job_id: str, step: int) -> Job:
+        """The job once it has reported that step."""
+        return self.wait(
+            job_id, lambda job: job.progress is not None and job.progress["step"] >= step
+        )
+
+    def process(self, job_id: str) -> psutil.Process:
+        """The job's process."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            for process in psutil.process_iter(["cmdline"]):
+                if job_id in (process.info["cmdline"] or ()):
+                    return process
+            time.sleep(0.02)
+        raise AssertionError(f"no process has {job_id}")
+
+    def count(self, job_id: str) -> list[int]:
+        """What the job published, once."""
+        with self.installation.database.read() as session:
+            artifact = session.scalars(select(Artifact).where(Artifact.job_id == job_id)).one()
+        counted: list[int] = json.loads(self.installation.blobs.get(artifact.blob))
+        return counted
+
+    def close(self) -> None:
+        """Stop all workers."""
+        for process in self._workers:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self._workers:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.dispatcher.close()
+
+
+@pytest.fixture
+def house(
+    installation: Installation, seed_image: Image, broker: EmbeddedRedis, tmp_path: Path
+) -> Iterator[House]:
+    """A house without workers; start them with `house.worker()`."""
+    opened = House(installation, seed_image, tmp_path)
+    yield opened
+    opened.close()

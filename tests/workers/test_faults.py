@@ -1,0 +1,143 @@
+"""Whatever is killed, a job is done once, and its result is that of an undisturbed run."""
+
+import contextlib
+import os
+import signal
+import time
+
+import psutil
+
+from services.embedded.broker import EmbeddedRedis
+from services.errors import ConflictError
+from services.jobs import queries, requests
+
+
+def test_a_killed_job_process_is_replaced_within_seconds(house):
+    house.worker()
+    job_id = house.submit("steps=100")
+    house.wait_for_step(job_id, 20)
+    house.process(job_id).kill()
+    job = house.wait_for_end(job_id)
+    assert house.states(job_id) == ["queued", "running", "queued", "running", "succeeded"]
+    assert house.count(job_id) == list(range(1, 101))
+    assert job.attempt == 2
+
+
+def test_a_killed_worker_takes_its_job_process_along_and_another_goes_on(house):
+    worker = house.worker()
+    job_id = house.submit("steps=100")
+    house.wait_for_step(job_id, 20)
+    process = house.process(job_id)
+    house.worker()
+    worker.kill()
+    process.wait(2)
+    assert house.wait_for_end(job_id).state == "succeeded"
+    assert house.count(job_id) == list(range(1, 101))
+
+
+def test_death_is_noticed_by_the_lock_long_before_the_lease_ends(house):
+    worker = house.worker()
+    job_id = house.submit("steps=1000")
+    house.wait_for_step(job_id, 1)
+    survivor = house.worker()
+    time.sleep(2)  # until it patrols
+    killed = time.monotonic()
+    worker.kill()
+    house.wait(job_id, lambda job: job.token > 1)
+    assert time.monotonic() - killed < 1.5
+    assert survivor.poll() is None
+
+
+def test_a_stopped_process_writes_nothing_once_its_lease_has_ended(house):
+    worker = house.worker()
+    job_id = house.submit("steps=150")
+    house.wait_for_step(job_id, 20)
+    stopped = [house.process(job_id), psutil.Process(worker.pid)]
+    for process in stopped:
+        process.suspend()
+    house.worker()
+    house.wait(job_id, lambda job: job.token > 1)
+    for process in stopped:
+        process.resume()
+    stopped[0].wait(3)  # it ends by itself, or is killed by its supervisor
+    assert house.wait_for_end(job_id).state == "succeeded"
+    assert house.count(job_id) == list(range(1, 151))
+    assert house.states(job_id) == ["queued", "running", "queued", "running", "succeeded"]
+
+
+def test_a_job_that_kills_its_process_fails_after_the_last_attempt_and_others_run(house):
+    house.worker()
+    deadly = house.submit("crash_at=3")
+    neighbours = [house.submit("steps=5") for _ in range(2)]
+    job = house.wait_for_end(deadly)
+    assert job.state == "failed"
+    assert job.error["code"] == "worker_lost"
+    assert job.attempt == 5
+    assert [house.wait_for_end(job_id).state for job_id in neighbours] == ["succeeded"] * 2
+
+
+def test_a_killed_broker_disturbs_no_running_job_and_loses_none_that_waits(house, broker):
+    house.worker()
+    running, waiting = house.submit("steps=150"), house.submit("steps=5")
+    house.wait_for_step(running, 10)
+    os.kill(broker.pid, signal.SIGKILL)
+    time.sleep(0.5)
+    broker.start()
+    assert house.wait_for_end(running).attempt == 1
+    assert house.wait_for_end(waiting).state == "succeeded"
+
+
+def test_an_emptied_broker_is_filled_again_and_no_further(house, broker: EmbeddedRedis):
+    house.worker()
+    jobs = [house.submit("steps=100"), *(house.submit("steps=3") for _ in range(4))]
+    house.wait_for_step(jobs[0], 5)
+    house.dispatcher._redis.flushall()
+    longest = 0
+    while house.job(jobs[-1]).state == "queued":
+        longest = max(longest, house.dispatcher.waiting("discriminator_training") or 0)
+        time.sleep(0.05)
+    assert [house.wait_for_end(job_id).state for job_id in jobs] == ["succeeded"] * 5
+    assert 1 <= longest <= 4
+
+
+def test_two_hundred_deliveries_of_one_id_are_one_claim(house):
+    job_id = house.submit("steps=30", announce=False)
+    for _ in range(200):
+        house.dispatcher.announce(job_id, "discriminator_training")
+    for _ in range(3):
+        house.worker()
+    assert house.wait_for_end(job_id).state == "succeeded"
+    end = time.monotonic() + 60
+    while house.dispatcher.waiting("discriminator_training"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    job = house.job(job_id)
+    assert (job.attempt, house.states(job_id)) == (1, ["queued", "running", "succeeded"])
+
+
+def test_a_cancel_that_races_the_end_leaves_one_final_state(house):
+    house.worker()
+    for delay in (0.0, 0.02, 0.04, 0.06, 0.1):
+        job_id = house.submit("steps=10 step_seconds=0.01")
+        house.wait(job_id, lambda job: job.state != "queued")
+        time.sleep(0.1 + delay)
+        with contextlib.suppress(ConflictError):  # it was quicker
+            house.ask(requests.cancel, job_id)
+        state = house.wait_for_end(job_id).state
+        states = house.states(job_id)
+        assert states[-1] == state
+        assert sum(name in {"succeeded", "canceled"} for name in states) == 1
+        with house.installation.database.read() as session:
+            published = len(queries.artifacts(session, job_id))
+        assert published == (state == "succeeded")
+
+
+def test_nothing_is_left_running_when_a_whole_tree_is_killed(house):
+    worker = house.worker()
+    job_id = house.submit("steps=1000")
+    house.wait_for_step(job_id, 1)
+    child = house.process(job_id)
+    worker.kill()
+    worker.wait()
+    child.wait(2)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if job_id in (p.info["cmdline"] or ())]
