@@ -64,17 +64,16 @@ def gaussian_kernel(sigma: Tensor, *, radius: int) -> Tensor:
 def motion_kernel(length: Tensor, angle: Tensor, *, radius: int) -> Tensor:
     """A line of `length` px at `angle` degrees, (2·radius + 1)², that sums to one.
 
-    Points along the path spread over their four nearest pixels in bilinear shares.
+    A pixel's weight falls with its distance across the line and beyond the line's ends, from 1
+    to 0 over one pixel: a horizontal line of 9 px has nine equal weights.
     """
     import torch
 
-    along = torch.linspace(-0.5, 0.5, 16 * radius + 1, device=length.device) * (length - 1)
-    x = along * torch.cos(torch.deg2rad(angle))
-    y = -along * torch.sin(torch.deg2rad(angle))
-    pixels = torch.arange(-radius, radius + 1, device=length.device)
-    share_x = (1 - (x[:, None] - pixels).abs()).clamp(min=0)
-    share_y = (1 - (y[:, None] - pixels).abs()).clamp(min=0)
-    weights = share_y.T @ share_x
+    offsets = torch.arange(-radius, radius + 1, device=length.device)
+    cos, sin = torch.cos(torch.deg2rad(angle)), torch.sin(torch.deg2rad(angle))
+    x, y = offsets[None, :], -offsets[:, None]  # y points up
+    along, across = (x * cos + y * sin).abs(), (y * cos - x * sin).abs()
+    weights = ((length + 1) / 2 - along).clamp(0, 1) * (1 - across).clamp(min=0)
     return weights / weights.sum()
 
 
