@@ -1,0 +1,115 @@
+"""Jobs without processes: rows, and what may be done with them."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from services.access import LOCAL
+from services.database.schema import Image, Job
+from services.installation import Installation
+from services.jobs import claims
+from services.jobs.claims import Claim
+from services.jobs.submission import submit
+from services.phase1.recipe import DiscriminatorTraining
+from services.settings import Settings
+
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server of our own, on a unix socket."""
+    if not PROGRAMS:
+        pytest.skip("no PostgreSQL server in /usr/lib/postgresql (Debian: apt install postgresql)")
+    programs = PROGRAMS[-1]
+    folder = Path("/tmp") / f"mdf-postgresql-{os.getpid()}"  # a socket's path must be short
+    folder.mkdir(mode=0o700)
+    # The server refuses to run as root.
+    as_user = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+        as_user = ["setpriv", "--reuid=nobody", "--clear-groups", "--"]
+
+    def run(*command: str) -> None:
+        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
+
+    data = str(folder / "data")
+    run(str(programs / "initdb"), "-D", data, "-U", "mdf", "--auth=trust", "--no-sync")
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    log = str(folder / "log")
+    run(str(programs / "pg_ctl"), "-D", data, "-o", options, "-l", log, "-w", "start")
+    yield f"postgresql+psycopg://mdf@/postgres?host={folder}"
+    run(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Settings for each of the two databases."""
+    if request.param == "sqlite":
+        return settings
+    url = request.getfixturevalue("postgresql")
+    return settings.model_copy(update={"database_url": SecretStr(url)})
+
+
+@pytest.fixture
+def installation(settings: Settings) -> Iterator[Installation]:
+    """An empty database with its tables, and blobs."""
+    opened = Installation.open(settings)
+    opened.database.migrate()
+    yield opened
+    if settings.database_url is not None:
+        with opened.database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    opened.close()
+
+
+class Desk:
+    """Submits and claims jobs in one installation."""
+
+    def __init__(self, installation: Installation, seed: Image) -> None:
+        self.installation = installation
+        self.seed = seed
+
+    @property
+    def spec(self) -> DiscriminatorTraining:
+        """A small training on the seed."""
+        return DiscriminatorTraining.model_validate(
+            {"seed_image_ids": [self.seed.id], "task": {"kind": "sisr"}, "preset": "quick"}
+        )
+
+    def submit(self, **fields) -> Job:
+        """A queued job."""
+        with self.installation.database.write() as session:
+            return submit(session, self.spec, caller=LOCAL, **fields)
+
+    def claim(self, job: Job, *, lease: float = 30) -> Claim:
+        """The job, claimed by a worker of another host."""
+        wanted = Claim(job.id, self.job(job).token + 1)
+        with self.installation.database.write() as session:
+            assert claims.claim(
+                session, wanted, holder="w", host="elsewhere", lease=timedelta(seconds=lease)
+            )
+        return wanted
+
+    def ask(self, request, job: Job, **fields) -> Job:
+        """One of `services.jobs.requests`."""
+        with self.installation.database.write() as session:
+            return request(session, job.id, LOCAL, **fields)
+
+    def job(self, job: Job) -> Job:
+        """The job's row as it is now."""
+        with self.installation.database.read() as session:
+            return session.get_one(Job, job.id)
+
+
+@pytest.fixture
+def desk(installation: Installation, seed_image: Image) -> Desk:
+    """Submits and claims jobs."""
+    return Desk(installation, seed_image)

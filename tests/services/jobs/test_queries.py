@@ -1,0 +1,94 @@
+"""Reading jobs, their place in line and their metrics."""
+
+import pytest
+
+from services.access import LOCAL, Caller
+from services.database.schema import Job
+from services.errors import NotFoundError
+from services.jobs import metrics, queries
+from services.jobs.lifecycle import State
+
+OWNER = Caller(owner="local", scopes=frozenset({"read"}))
+STRANGER = Caller(owner="stranger", scopes=frozenset({"read"}))
+
+
+def test_lists_belong_to_their_owner_and_come_in_pages(desk, installation):
+    jobs = [desk.submit() for _ in range(5)]
+    with installation.database.read() as session:
+        first = queries.list_jobs(session, OWNER, limit=3)
+        rest = queries.list_jobs(session, OWNER, limit=3, cursor=first.next_cursor)
+        assert [job.id for job in [*first.items, *rest.items]] == [job.id for job in jobs[::-1]]
+        assert rest.next_cursor is None
+        assert queries.list_jobs(session, STRANGER).items == []
+        with pytest.raises(NotFoundError):
+            queries.get(session, jobs[0].id, STRANGER)
+
+
+def test_lists_by_state(desk, installation):
+    running, _ = desk.submit(), desk.submit()
+    desk.claim(running)
+    with installation.database.read() as session:
+        found = queries.list_jobs(session, LOCAL, state=State.RUNNING).items
+    assert [job.id for job in found] == [running.id]
+
+
+def test_the_place_in_line_follows_priority_and_wait(desk, installation):
+    jobs = [desk.submit(priority=priority) for priority in (0, 2, 0, 1)]
+    desk.claim(desk.submit(priority=9))
+    with installation.database.read() as session:
+        assert [queries.queue_position(session, job) for job in jobs] == [3, 1, 4, 2]
+
+
+def test_a_running_job_has_no_place_in_line_and_an_eta(desk, installation):
+    job = desk.submit()
+    desk.claim(job)
+    with installation.database.write() as session:
+        session.get_one(Job, job.id).progress = {"eta_seconds": 12.5}
+    with installation.database.read() as session:
+        assert queries.queue_position(session, desk.job(job)) is None
+        assert queries.eta_seconds(session, desk.job(job)) == 12.5
+        assert queries.eta_seconds(session, desk.submit()) is None
+
+
+@pytest.fixture
+def measured(desk, installation):
+    """A job with 100 points in each of two scales."""
+    job = desk.submit()
+    values = {
+        (scale, step): {"a": float(step), "b": 0.0} for scale in (1, 2) for step in range(1, 101)
+    }
+    with installation.database.write() as session:
+        metrics.store(session, job.id, values)
+    return job
+
+
+def read(installation, job, **conditions):
+    with installation.database.read() as session:
+        rows = queries.metrics(session, job.id, **conditions)
+    return [(row.scale, row.step, row.content) for row in rows]
+
+
+def test_metrics_come_in_order_and_by_choice(measured, installation):
+    everything = read(installation, measured)
+    assert len(everything) == 200
+    assert everything == sorted(everything, key=lambda point: point[:2])
+    assert read(installation, measured, scale=2, after_step=98, keys=["a"]) == [
+        (2, 99, {"a": 99.0}),
+        (2, 100, {"a": 100.0}),
+    ]
+
+
+@pytest.mark.parametrize("max_points", [2, 3, 7, 50, 199, 200, 1000])
+def test_thinned_metrics_keep_the_first_and_the_last(measured, installation, max_points):
+    points = read(installation, measured, max_points=max_points)
+    assert len(points) <= max_points
+    assert len(points) >= min(200, max_points) / 2
+    assert points[0][:2] == (1, 1)
+    assert points[-1][:2] == (2, 100)
+
+
+def test_metrics_written_again_replace_the_old(measured, installation):
+    with installation.database.write() as session:
+        metrics.store(session, measured.id, {(1, 1): {"a": -1.0}})
+    assert read(installation, measured)[0] == (1, 1, {"a": -1.0})
+    assert len(read(installation, measured)) == 200

@@ -1,0 +1,143 @@
+"""What an owner asks of a job, in every state."""
+
+import pytest
+
+from services.access import Caller
+from services.database.schema import Job
+from services.errors import BadInputError, ConflictError, NotFoundError
+from services.images import catalogue
+from services.jobs import claims, queries, requests
+from services.jobs.lifecycle import State
+
+STRANGER = Caller(owner="stranger", scopes=frozenset({"write"}))
+HELD = {State.RUNNING, State.PAUSING, State.CANCELING}
+CONFLICT = "conflict"
+# What becomes of a job in a state on a request, while its process lives.
+OUTCOMES = {
+    requests.cancel: {
+        State.QUEUED: "canceled",
+        State.RUNNING: "canceling",
+        State.PAUSING: "canceling",
+        State.PAUSED: "canceled",
+        State.CANCELING: "canceling",
+        State.CANCELED: "canceled",
+    },
+    requests.pause: {
+        State.QUEUED: "paused",
+        State.RUNNING: "pausing",
+        State.PAUSING: "pausing",
+        State.PAUSED: "paused",
+    },
+    requests.resume: {State.PAUSED: "queued", State.PAUSING: "running"},
+    requests.finish: {
+        State.QUEUED: "queued",
+        State.RUNNING: "running",
+        State.PAUSING: "running",
+        State.PAUSED: "queued",
+    },
+    requests.retry: {State.FAILED: "queued", State.CANCELED: "queued"},
+}
+
+
+def put_in(desk, state: State) -> Job:
+    """A job in that state, with a live process where there is one."""
+    job = desk.submit()
+    if state in HELD:
+        desk.claim(job)
+    with desk.installation.database.write() as session:
+        session.get_one(Job, job.id).state = state.value
+    return job
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("request_", OUTCOMES, ids=lambda request: request.__name__)
+def test_every_request_in_every_state(desk, request_, state):
+    job = put_in(desk, state)
+    expected = OUTCOMES[request_].get(state, CONFLICT)
+    if expected is CONFLICT:
+        with pytest.raises(ConflictError, match=f"{job.id} is {state.value} and cannot be"):
+            desk.ask(request_, job)
+        expected = state.value
+    else:
+        desk.ask(request_, job)
+    assert desk.job(job).state == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "state"), [(requests.cancel, "canceled"), (requests.pause, "paused")]
+)
+def test_a_job_without_a_live_lease_is_settled_at_once(desk, request_, state):
+    job = desk.submit()
+    claim = desk.claim(job, lease=-1)
+    assert desk.ask(request_, job).state == state
+    with desk.installation.database.write() as session, pytest.raises(claims.StaleRunError):
+        claims.succeed(session, claim)
+
+
+def test_finish_is_remembered_until_a_process_sees_it(desk):
+    job = desk.submit()
+    desk.ask(requests.finish, job)
+    desk.claim(job)
+    assert desk.job(job).desired_state == "finish"
+
+
+def test_retry_begins_with_all_attempts_and_keeps_the_checkpoint(desk):
+    job = desk.submit()
+    claim = desk.claim(job)
+    with desk.installation.database.write() as session:
+        session.get_one(Job, job.id).checkpoint = "checkpoints/x/1-1"
+        claims.fail(session, claim, {"code": "internal", "message": "m", "retryable": True})
+    fresh = desk.ask(requests.retry, job)
+    assert (fresh.attempt, fresh.error, fresh.finished) == (0, None, None)
+    assert fresh.checkpoint == "checkpoints/x/1-1"
+
+
+def test_a_job_whose_seed_is_gone_cannot_be_retried(desk):
+    job = put_in(desk, State.FAILED)
+    with desk.installation.database.write() as session:
+        from services.access import LOCAL
+
+        catalogue.delete(session, desk.installation.blobs, desk.seed.id, LOCAL)
+    with pytest.raises(ConflictError, match="no image"):
+        desk.ask(requests.retry, job)
+
+
+def test_an_ended_job_can_be_deleted_with_its_log(desk):
+    job = desk.submit()
+    with pytest.raises(ConflictError, match="cancel it first"):
+        desk.ask(requests.delete, job)
+    desk.ask(requests.cancel, job)
+    desk.ask(requests.delete, job)
+    with desk.installation.database.read() as session:
+        assert session.get(Job, job.id) is None
+        assert queries.events_after(session, job.id, 0) == []
+
+
+def test_name_and_priority_can_be_changed(desk):
+    job = desk.submit(name="old", priority=1)
+    changed = desk.ask(requests.change, job, name="new")
+    assert (changed.name, changed.priority) == ("new", 1)
+    changed = desk.ask(requests.change, job, priority=7)
+    assert (changed.name, changed.priority) == ("new", 7)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [*OUTCOMES, requests.change, requests.delete],
+    ids=lambda request: request.__name__,
+)
+def test_a_stranger_learns_nothing(desk, request_):
+    job = desk.submit()
+    with desk.installation.database.write() as session, pytest.raises(NotFoundError):
+        request_(session, job.id, STRANGER)
+
+
+def test_a_spec_that_names_a_strangers_image_is_refused(desk):
+    from services.jobs.submission import submit
+
+    with (
+        desk.installation.database.write() as session,
+        pytest.raises(BadInputError, match="no image") as caught,
+    ):
+        submit(session, desk.spec, caller=STRANGER)
+    assert caught.value.problems[0].pointer == "/seed_image_ids/0"
