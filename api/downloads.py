@@ -39,7 +39,8 @@ def download(
         return Response(status_code=304, headers=headers)
     start, end, status = 0, file.size, 200
     wanted = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    if wanted is not None and request.headers.get("if-range", etag) == etag:
+    asked = request.method == "GET" and request.headers.get("if-range", etag) == etag
+    if wanted is not None and asked:
         start, end, status = *_bounds(wanted, file.size), 206
         if start >= end:
             return problem(

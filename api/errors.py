@@ -192,7 +192,15 @@ def field_problems(errors: Sequence[Mapping[str, Any]], body: Any) -> list[Probl
         detail = prefix + _words(error)
         if detail not in details.setdefault(pointer, []):
             details[pointer].append(detail)
+    for pointer in _emptied(errors, body):
+        if any(other.startswith(f"{pointer}/") for other in details):
+            del details[pointer]
     return [Problem(pointer, ", or ".join(each)) for pointer, each in details.items()]
+
+
+def _emptied(errors: Sequence[Mapping[str, Any]], body: Any) -> set[str]:
+    """Lists that are too short; if only because their items are at fault, those are named."""
+    return {_pointer(each["loc"][1:], body) for each in errors if each["type"] == "too_short"}
 
 
 def _pointer(path: Sequence[str | int], body: Any) -> str:

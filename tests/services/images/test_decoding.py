@@ -1,0 +1,304 @@
+"""Uploads: what is accepted, with which pixels, and what each bad file is told."""
+
+import io
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from skimage import data
+
+from services.errors import BadImageError, TooLargeError, UnsupportedImageError
+from services.images.catalogue import pixels
+from services.images.decoding import Limits, decode, pixel_digest
+from services.settings import Settings
+
+LIMITS = Limits.of(Settings())
+RGB = np.ascontiguousarray(data.astronaut()[:48, :64])
+GREY = RGB[:, :, 1]
+
+
+def file(image: Image.Image | NDArray[np.generic], form: str, **options: object) -> bytes:
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    content = io.BytesIO()
+    image.save(content, form, **options)
+    return content.getvalue()
+
+
+def rgb16_png(samples: NDArray[np.uint16]) -> bytes:
+    """A PNG with 16 bits per sample in colour, which Pillow reads and does not write."""
+    height, width, _ = samples.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    return raw_png(struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0), rows)
+
+
+def bomb() -> bytes:
+    """A PNG of 30000 × 30000 black pixels in 110 kB."""
+    return raw_png(struct.pack(">IIBBBBB", 30000, 30000, 1, 0, 0, 0, 0), bytes(30000 * 3751))
+
+
+def raw_png(header: bytes, rows: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
+
+
+def oriented_jpeg(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return file(RGB, "JPEG", quality=95, subsampling=0, exif=exif)
+
+
+def grey_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def half_transparent() -> Image.Image:
+    layered = Image.fromarray(RGB).convert("RGBA")
+    alpha = np.full(GREY.shape, 255, np.uint8)
+    alpha[:, :32] = 0
+    layered.putalpha(Image.fromarray(alpha))
+    return layered
+
+
+def over_white() -> NDArray[np.uint8]:
+    expected = RGB.copy()
+    expected[:, :32] = 255
+    return expected
+
+
+HIGH = (np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21) & 0xFFFF
+PALETTE = Image.fromarray(RGB).quantize(32)
+
+EXACT: dict[str, tuple[Callable[[], bytes], NDArray[np.uint8], list[str]]] = {
+    "PNG": (lambda: file(RGB, "PNG"), RGB, []),
+    "lossless WebP": (lambda: file(RGB, "WebP", lossless=True), RGB, []),
+    "TIFF": (lambda: file(RGB, "TIFF", compression="tiff_lzw"), RGB, []),
+    "grey PNG": (lambda: file(GREY, "PNG"), grey_rgb(GREY), ["L converted to RGB"]),
+    "black and white PNG": (
+        lambda: file(Image.fromarray(GREY).convert("1", dither=Image.Dither.NONE), "PNG"),
+        grey_rgb(np.where(GREY > 127, 255, 0).astype(np.uint8)),
+        ["1 converted to RGB"],
+    ),
+    "palette PNG": (
+        lambda: file(PALETTE, "PNG"),
+        np.asarray(PALETTE.convert("RGB")),
+        ["P converted to RGB"],
+    ),
+    "alpha PNG": (
+        lambda: file(half_transparent(), "PNG"),
+        over_white(),
+        ["transparency laid over white"],
+    ),
+    "alpha WebP": (
+        lambda: file(half_transparent(), "WebP", lossless=True),
+        over_white(),
+        ["transparency laid over white"],
+    ),
+    "opaque alpha PNG": (lambda: file(Image.fromarray(RGB).convert("RGBA"), "PNG"), RGB, []),
+    "16-bit grey PNG": (
+        lambda: file(HIGH, "PNG"),
+        grey_rgb((HIGH >> 8).astype(np.uint8)),
+        ["16 bits per sample scaled to 8", "L converted to RGB"],
+    ),
+    "16-bit grey TIFF": (
+        lambda: file(HIGH, "TIFF"),
+        grey_rgb((HIGH >> 8).astype(np.uint8)),
+        ["16 bits per sample scaled to 8", "L converted to RGB"],
+    ),
+    "16-bit colour PNG": (
+        lambda: rgb16_png(RGB.astype(np.uint16) * 257),
+        RGB,
+        ["16 bits per sample scaled to 8"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_lossless_files_keep_their_pixels_as_8_bit_rgb(kind: str) -> None:
+    make, expected, conversions = EXACT[kind]
+    decoded = decode(make(), LIMITS)
+    np.testing.assert_array_equal(pixels(decoded.png), expected)
+    assert (decoded.width, decoded.height) == (64, 48)
+    assert decoded.source["conversions"] == conversions
+    assert decoded.digest == pixel_digest(64, 48, expected.tobytes())
+    assert decoded.png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "CMYK JPEG"])
+def test_a_jpeg_has_the_colours_that_it_was_made_of(kind: str) -> None:
+    image = Image.fromarray(RGB).convert("CMYK" if kind == "CMYK JPEG" else "RGB")
+    decoded = decode(file(image, "JPEG", quality=95, subsampling=0), LIMITS)
+    error = np.abs(pixels(decoded.png).astype(int) - RGB)
+    assert error.mean() < 3
+    assert ("CMYK converted to RGB" in decoded.source["conversions"]) == (kind == "CMYK JPEG")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_turned_upright(orientation: int) -> None:
+    decoded = decode(oriented_jpeg(orientation), LIMITS)
+    plain = pixels(decode(oriented_jpeg(1), LIMITS).png)
+    upright = {
+        1: plain,
+        2: plain[:, ::-1],
+        3: plain[::-1, ::-1],
+        4: plain[::-1],
+        5: plain.transpose(1, 0, 2),
+        6: plain.transpose(1, 0, 2)[:, ::-1],
+        7: plain.transpose(1, 0, 2)[::-1, ::-1],
+        8: plain.transpose(1, 0, 2)[::-1],
+    }[orientation]
+    np.testing.assert_array_equal(pixels(decoded.png), upright)
+    told = [f"EXIF orientation {orientation} applied"] if orientation > 1 else []
+    assert decoded.source["conversions"] == told
+
+
+def test_an_icc_profile_is_converted_to_srgb() -> None:
+    lab_like = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert decode(file(RGB, "PNG", icc_profile=srgb), LIMITS).source["conversions"] == []
+    unusable = decode(file(GREY, "PNG", icc_profile=lab_like), LIMITS)
+    assert unusable.source["conversions"] == ["unusable ICC profile dropped", "L converted to RGB"]
+    broken = decode(file(RGB, "PNG", icc_profile=b"not a profile"), LIMITS)
+    assert broken.source["conversions"] == ["unusable ICC profile dropped"]
+    np.testing.assert_array_equal(pixels(broken.png), RGB)
+
+
+def swapped_profile() -> bytes:
+    """The sRGB profile with red and green exchanged, under another name."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {
+        bytes(profile[at : at + 4]): at
+        for at in range(132, 132 + 12 * struct.unpack(">I", profile[128:132])[0], 12)
+    }
+    red, green = tags[b"rXYZ"] + 4, tags[b"gXYZ"] + 4
+    profile[red : red + 8], profile[green : green + 8] = (
+        profile[green : green + 8],
+        profile[red : red + 8],
+    )
+    return bytes(profile).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+
+
+def test_an_icc_profile_of_other_colours_changes_the_pixels() -> None:
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[:, :, 0] = 255
+    decoded = decode(file(red, "PNG", icc_profile=swapped_profile()), LIMITS)
+    assert decoded.source["conversions"] == ["RGB converted to sRGB by the ICC profile"]
+    np.testing.assert_allclose(pixels(decoded.png)[0, 0], [0, 255, 0], atol=2)
+
+
+def test_a_phones_jpeg_with_a_second_picture_gives_its_first() -> None:
+    other = Image.fromarray(RGB[::-1].copy())
+    content = file(RGB, "MPO", save_all=True, append_images=[other], quality=95)
+    decoded = decode(content, LIMITS)
+    assert decoded.source["format"] == "JPEG"
+    assert decoded.source["conversions"] == ["first of 2 pictures taken"]
+    assert np.abs(pixels(decoded.png).astype(int) - RGB).mean() < 3
+
+
+def test_the_same_pixels_have_the_same_digest_in_any_format() -> None:
+    digests = {
+        decode(file(RGB, form, **options), LIMITS).digest
+        for form, options in (("PNG", {}), ("TIFF", {}), ("WebP", {"lossless": True}))
+    }
+    assert len(digests) == 1
+
+
+def test_a_digest_knows_the_shape() -> None:
+    grey = bytes(32 * 64 * 3)
+    assert pixel_digest(32, 64, grey) != pixel_digest(64, 32, grey)
+
+
+def test_nothing_of_the_file_but_its_pixels_is_kept() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    content = file(RGB, "PNG", exif=exif) + b"PK\x03\x04 <script>alert(1)</script>"
+    decoded = decode(content, LIMITS)
+    assert b"script" not in decoded.png
+    assert b"taken at home" not in decoded.png
+    np.testing.assert_array_equal(pixels(decoded.png), RGB)
+
+
+def animated(form: str) -> bytes:
+    frames = [Image.fromarray(np.roll(RGB, shift, axis=1)) for shift in (5, 10)]
+    return file(RGB, form, save_all=True, append_images=frames)
+
+
+def damaged_png() -> bytes:
+    content = bytearray(file(RGB, "PNG"))
+    content[200:300] = bytes(100)
+    return bytes(content)
+
+
+BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
+    "no bytes": (lambda: b"", BadImageError, "empty"),
+    "text": (lambda: b"hello, this is a letter", BadImageError, "accepted are PNG, JPEG"),
+    "random bytes": (lambda: bytes(range(1, 255)), BadImageError, "not an image"),
+    "web page": (lambda: b"<html><script>", BadImageError, "not an image"),
+    "GIF": (lambda: file(RGB, "GIF"), UnsupportedImageError, "GIF"),
+    "animated GIF": (lambda: animated("GIF"), UnsupportedImageError, "GIF"),
+    "BMP": (lambda: file(RGB, "BMP"), UnsupportedImageError, "BMP"),
+    "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", UnsupportedImageError, "SVG"),
+    "PDF": (lambda: file(RGB, "PDF"), UnsupportedImageError, "PDF"),
+    "HEIC": (lambda: b"\0\0\0\x18ftypheic" + bytes(64), UnsupportedImageError, "HEIF"),
+    "PNG of a signature only": (lambda: file(RGB, "PNG")[:8], BadImageError, "truncated"),
+    "truncated PNG": (lambda: file(RGB, "PNG")[:-900], BadImageError, "truncated"),
+    "damaged PNG": (damaged_png, BadImageError, "damaged"),
+    "truncated JPEG": (lambda: file(RGB, "JPEG")[:-200], BadImageError, "truncated"),
+    "truncated WebP": (lambda: file(RGB, "WebP")[:-200], BadImageError, "truncated"),
+    "truncated TIFF": (lambda: file(RGB, "TIFF")[:2000], BadImageError, "truncated"),
+    "animated PNG": (lambda: animated("PNG"), BadImageError, "3 frames"),
+    "animated WebP": (lambda: animated("WebP"), BadImageError, "3 frames"),
+    "TIFF of pages": (lambda: animated("TIFF"), BadImageError, "3 frames"),
+    "one pixel": (lambda: file(RGB[:1, :1], "PNG"), BadImageError, "1 × 1"),
+    "31 pixels high": (lambda: file(RGB[:31], "PNG"), BadImageError, "at least 32"),
+    "too wide": (lambda: file(Image.new("1", (8193, 32)), "PNG"), BadImageError, "at most 8192"),
+    "too many pixels": (
+        lambda: file(Image.new("1", (6000, 5000)), "PNG"),
+        BadImageError,
+        "at most 25 megapixels",
+    ),
+    "bomb": (bomb, BadImageError, "30000 × 30000"),
+    "float TIFF": (
+        lambda: file(GREY.astype(np.float32), "TIFF"),
+        BadImageError,
+        "samples of 32 bits",
+    ),
+    "too many bytes": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(26 << 20), TooLargeError, "at most"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_told_what_is_wrong_with_it(kind: str) -> None:
+    make, error, words = BAD[kind]
+    content = make()
+    started = time.monotonic()
+    with pytest.raises(error, match=words):
+        decode(content, LIMITS)
+    assert time.monotonic() - started < 5
+
+
+def test_decoding_that_takes_too_much_memory_or_time_is_given_up() -> None:
+    content = file(Image.effect_noise((3000, 3000), 64).convert("RGB"), "JPEG")
+    small = replace(LIMITS, memory_bytes=64 << 20)
+    with pytest.raises(BadImageError, match="more memory or time"):
+        decode(content, small)
+    with pytest.raises(BadImageError, match=r"more than 0\.01 s"):
+        decode(content, replace(LIMITS, seconds=0.01))
+
+
+def test_the_largest_image_is_decoded_within_its_limits() -> None:
+    ramp = Image.linear_gradient("L").resize((5000, 5000))
+    content = file(Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))), "JPEG")
+    decoded = decode(content, LIMITS)
+    assert (decoded.width, decoded.height) == (5000, 5000)
