@@ -72,7 +72,10 @@ class Settings(BaseSettings):
         int | None,
         Field(ge=1, description="CPU threads of a job process; default: the slot's share of cores"),
     ] = None
-    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    log_level: Annotated[
+        str,
+        Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severity that is logged"),
+    ] = "INFO"
 
     @model_validator(mode="after")
     def _check_lease(self) -> Self:

@@ -1,10 +1,10 @@
 """Downloads that arrive whole or not at all."""
 
 import os
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from time import sleep
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -19,26 +19,27 @@ def download(
     path: str,
     target: Path,
     *,
-    digest: str,
+    digest: str | None = None,
     on_bytes: Callable[[int], None] | None = None,
     **params: str,
 ) -> Path:
     """Save what lies at `path` on the server as `target`, which appears at the end, complete.
 
     A connection that breaks is made anew and continues at the byte where it broke. The
-    bytes must have the SHA-256 `digest`. `on_bytes` hears how many have come so far.
+    bytes must have the SHA-256 `digest`, or else the one that the server's ETag names.
+    `on_bytes` hears how many have come so far.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
     try:
         with part.open("x+b") as file:
-            _fill(transport, path, file, digest=digest, on_bytes=on_bytes, **params)
+            named = _fill(transport, path, file, digest=digest, on_bytes=on_bytes, **params)
             file.seek(0)
             found = _digest(file)
-            if found != digest:
+            if found != named:
                 raise DownloadError(
                     f"{transport.url}{path} arrived damaged: its SHA-256 is {found}, "
-                    f"the server had named {digest}; nothing was saved"
+                    f"the server had named {named}; nothing was saved"
                 )
             os.fsync(file.fileno())
         part.replace(target)
@@ -52,17 +53,20 @@ def _fill(
     path: str,
     file: BinaryIO,
     *,
-    digest: str,
+    digest: str | None,
     on_bytes: Callable[[int], None] | None,
     **params: str,
-) -> None:
+) -> str | None:
+    """Write the bytes into `file` and return the SHA-256 that they should have."""
     for attempt in range(_ATTEMPTS):
         have = file.tell()
-        # If the file has changed in between, the server sends it from the start, with 200.
-        resume = {"Range": f"bytes={have}-", "If-Range": f'"{digest}"'} if have else {}
-        headers = {"Accept-Encoding": "identity", **resume}
+        headers = {"Accept-Encoding": "identity"}
+        if have and digest is not None:
+            # If the file has changed in between, the server sends it from the start, with 200.
+            headers |= {"Range": f"bytes={have}-", "If-Range": f'"{digest}"'}
         try:
             with transport.stream(path, headers=headers, read_timeout=30.0, **params) as response:
+                digest = digest or response.headers.get("ETag", "").strip('"') or None
                 if response.status_code != 206:
                     file.seek(0)
                     file.truncate()
@@ -73,9 +77,10 @@ def _fill(
         except UnreachableError:
             if attempt == _ATTEMPTS - 1:
                 raise
-            sleep(0.25 * 2**attempt)
+            time.sleep(0.25 * 2**attempt)
         else:
-            return
+            break
+    return digest
 
 
 def _digest(file: BinaryIO) -> str:

@@ -1,9 +1,10 @@
 """`client.images`: the pictures that losses are trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mdf.client.downloads import download
 from mdf.client.pages import iterate, page
 from mdf.client.records import Image, Page, parse
 from mdf.client.transport import Transport
@@ -48,6 +49,17 @@ class Images:
     def iterate(self) -> Iterator[Image]:
         """All images, newest first, fetched a page at a time."""
         return iterate(self._transport, Image, "/v1/images")
+
+    def download(
+        self,
+        image_id: str,
+        target: str | Path,
+        *,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> Path:
+        """Save an image as the PNG file `target`."""
+        path = f"/v1/images/{image_id}/content"
+        return download(self._transport, path, Path(target), on_bytes=on_bytes)
 
     def delete(self, image_id: str) -> None:
         """Remove an image that no unfinished job needs."""

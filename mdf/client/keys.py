@@ -16,11 +16,14 @@ class Keys:
     def create(
         self, name: str, *, owner: str | None = None, scopes: Sequence[str] = ("read", "write")
     ) -> ApiKey:
-        """Make a key; `ApiKey.secret` is its token, told this once only."""
+        """Make a key; `ApiKey.secret` is its token, told this once only.
+
+        Sent once: a repeat would be answered without the token.
+        """
         content: dict[str, object] = {"name": name, "scopes": [*scopes]}
         if owner is not None:
             content["owner"] = owner
-        return parse(ApiKey, self._transport.create("/v1/api-keys", json=content))
+        return parse(ApiKey, self._transport.act("/v1/api-keys", json=content))
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[ApiKey]:
         """One page of keys, newest first."""

@@ -174,11 +174,12 @@ class Term:
 
 @dataclass(frozen=True)
 class DifferenceMap:
-    """Where one scale and tap see a difference: a PNG, in base64."""
+    """Where one scale and tap see a difference: a PNG in base64, bright where it is `peak`."""
 
     scale: int
     tap: str
     png_base64: str
+    peak: float | None = None
 
 
 @dataclass(frozen=True)

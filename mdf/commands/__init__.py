@@ -13,6 +13,7 @@ import typer
 from mdf.commands import images, jobs, keys, losses
 from mdf.commands.demo import demo
 from mdf.commands.faults import FaultBoundary
+from mdf.commands.migrate import migrate
 from mdf.commands.serve import serve
 from mdf.commands.terminal import out
 from mdf.commands.train import train
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, demo, train):
+for command in (serve, demo, train, migrate):
     app.command()(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(losses.app, name="losses")

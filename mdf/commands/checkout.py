@@ -1,5 +1,6 @@
 """The server's code, which lies beside this package in a checkout and not in the wheel."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -30,6 +31,14 @@ def server_code() -> Iterator[None]:
             f"the server needs the package {error.name!r}; in the checkout: "
             'pip install --constraint constraints.txt --editable ".[server,demo]"'
         ) from error
+
+
+def shield_children() -> None:
+    """Have the server's processes import its own code, whatever the working directory holds.
+
+    `python -m` looks there first, and users have folders named `models` or `services`.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def load_settings() -> "Settings":

@@ -14,11 +14,19 @@ from rich.table import Table
 
 from mdf.client import Client, Image, Job
 from mdf.commands import sensitivity
-from mdf.commands.checkout import load_settings, server_code
+from mdf.commands.checkout import load_settings, server_code, shield_children
 from mdf.commands.faults import INTERRUPTED, CommandError
 from mdf.commands.following import watch
 from mdf.commands.task import Quality, Set, Sigma, TaskName, read_settings, read_task
-from mdf.commands.terminal import describe_task, duration, file_name, note, out, print_json
+from mdf.commands.terminal import (
+    describe_task,
+    duration,
+    file_name,
+    note,
+    out,
+    print_json,
+    print_uncut,
+)
 from mdf.commands.train import download
 
 _DEFAULT_SEED = "astronaut"
@@ -72,7 +80,7 @@ def demo(
         print_json({"job": job, "files": [str(file) for file in files], "sensitivity": rows})
         return
     out.print("\nThe loss between photographs it never saw and their distorted versions:\n")
-    out.print(_table(rows, names))
+    print_uncut(_table(rows, names))
     out.print(_USE.format(loss=files[0], sheet=files[1]), markup=False, soft_wrap=True)
 
 
@@ -96,6 +104,7 @@ def _own_server(home: Path) -> Iterator[Client]:
     for name in ("MDF_DATABASE_URL", "MDF_REDIS_URL", "MDF_BLOB_URL", "MDF_URL", "MDF_API_KEY"):
         os.environ.pop(name, None)
     os.environ.update(MDF_HOME=str(home), MDF_HOST="127.0.0.1", MDF_PORT=str(_free_port()))
+    shield_children()
     with server_code():
         from services.embedded.stack import Stack
 

@@ -19,9 +19,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 _LOSSES = {
     "discriminator_real": "D(real)",
     "discriminator_fake": "D(fake)",
-    "gradient_penalty": "penalty",
-    "adversarial": "adversarial",
-    "reconstruction": "reconstruction",
+    "gradient_penalty": "GP",
+    "adversarial": "G(adv)",
+    "reconstruction": "G(rec)",
 }
 
 
@@ -145,4 +145,6 @@ def describe_metrics(metrics: Mapping[str, float] | None) -> str:
 
 
 def _time_left(progress: Progress) -> str:
+    if progress.fraction >= 1:
+        return "saving"
     return "" if progress.eta_seconds is None else f"{duration(progress.eta_seconds)} left"

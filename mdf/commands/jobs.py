@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from mdf.client import Client, Job
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
@@ -189,7 +190,7 @@ def _fraction(job: Job) -> str:
     return "" if job.progress is None else f"{job.progress.fraction:.0%}"
 
 
-def _describe(job: Job) -> dict[str, str | None]:
+def _describe(job: Job) -> dict[str, str | Text | None]:
     progress, recipe = job.progress, job.spec.get("recipe", {})
     return {
         "job": job.id,

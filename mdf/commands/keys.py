@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Annotated, Protocol
 
 import typer
+from rich.text import Text
 
 from mdf.client import ApiKey as Key
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
@@ -100,7 +101,7 @@ def list_keys(
                 key.name,
                 age(key.created),
                 age(key.last_used) if key.last_used else "never",
-                "[red]revoked[/]" if key.revoked else "",
+                Text("revoked", style="red") if key.revoked else "",
             )
             for key in found
         ],

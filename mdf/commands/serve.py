@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mdf.commands.checkout import load_settings, server_code
+from mdf.commands.checkout import load_settings, server_code, shield_children
 from mdf.commands.terminal import note, out, print_fields
 
 
@@ -40,6 +40,7 @@ def serve(
     """Run the service until Ctrl-C: broker, workers and API, on this machine."""
     options = {"MDF_HOME": home, "MDF_HOST": host, "MDF_PORT": port, "MDF_SLOTS": slots}
     os.environ.update({name: str(value) for name, value in options.items() if value is not None})
+    shield_children()
     with server_code():
         from services.embedded.stack import Stack
 

@@ -12,8 +12,8 @@ TaskName = Annotated[
     str,
     typer.Option(
         "--task",
-        metavar="|".join(TASKS) + "|FILE.json",
-        help="What the loss is for; a JSON file holds a pipeline of distortions.",
+        metavar="TASK",
+        help="jpeg, denoising, sisr, or a .json file with a pipeline of distortions.",
     ),
 ]
 Sigma = Annotated[

@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mdf.client.records import plain
 
@@ -38,26 +39,34 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
 
 
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], *, first_column: int = len("job_") + 32
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    first_column: int = len("job_") + 32,
 ) -> None:
     """A table without lines; the first column, by default an id's, is never cut."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for number, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=True, min_width=None if number else first_column)
+    table.add_column(headings[0], no_wrap=True, min_width=first_column)
+    for heading in headings[1:]:
+        table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    out.print(table, width=None if out.is_terminal else _UNBOUNDED)
+        # As Text, because names are users' and may hold what looks like markup.
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    print_uncut(table)
 
 
-def print_fields(fields: Mapping[str, str | None]) -> None:
+def print_fields(fields: Mapping[str, str | Text | None]) -> None:
     """Names and values below each other; a value that is None is left out."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in fields.items():
-        if value is not None:
-            table.add_row(name, value)
-    out.print(table, width=None if out.is_terminal else _UNBOUNDED)
+    given = {name: value for name, value in fields.items() if value is not None}
+    width = max(map(len, given))
+    for name, value in given.items():
+        out.print(Text.assemble((f"{name:<{width}}  ", "dim"), value), soft_wrap=True)
+
+
+def print_uncut(table: Table) -> None:
+    """Fit a table to the terminal; elsewhere give every line the length that it needs."""
+    console = out if out.is_terminal else Console(width=_UNBOUNDED, highlight=False)
+    console.print(table)
 
 
 def note(message: str) -> None:
@@ -65,9 +74,9 @@ def note(message: str) -> None:
     err.print(message, markup=False, soft_wrap=True)
 
 
-def state(name: str) -> str:
+def state(name: str) -> Text:
     """A job's state, in its colour."""
-    return f"[{STATE_STYLES.get(name, 'default')}]{name}[/]"
+    return Text(name, style=STATE_STYLES.get(name, ""))
 
 
 def duration(seconds: float) -> str:

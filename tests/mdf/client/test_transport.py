@@ -113,7 +113,7 @@ def test_a_fault_that_repeats_the_detail_is_told_once(server: Any) -> None:
 
 def test_a_refusal_that_is_not_of_the_service_is_still_an_api_error(server: Any) -> None:
     server.reply(404, b"<html>", Content_Type="text/html")
-    with pytest.raises(ApiError, match="404 Not Found for http://127.*/v1/me") as refusal:
+    with pytest.raises(ApiError, match=r"404 Not Found for http://127.*/v1/me") as refusal:
         Client(server.url).me()
     assert refusal.value.code == "unknown"
 
@@ -127,7 +127,7 @@ def test_another_server_is_recognised(server: Any) -> None:
 
 
 def test_no_server_is_told_with_its_address() -> None:
-    with pytest.raises(UnreachableError, match="no answer from the server at http://127.0.0.1:9"):
+    with pytest.raises(UnreachableError, match=r"at http://127\.0\.0\.1:9: "):
         Client("http://127.0.0.1:9", retries=0).me()
 
 

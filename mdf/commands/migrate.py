@@ -1,0 +1,17 @@
+"""`mdf migrate`: bring the database to this version, where no `mdf serve` does it at its start."""
+
+from mdf.commands.checkout import load_settings, server_code
+from mdf.commands.terminal import note
+
+
+def migrate() -> None:
+    """Bring the database's tables to this version; all data stay."""
+    with server_code():
+        from services.installation import Installation
+
+        installation = Installation.open(load_settings())
+        try:
+            installation.database.migrate()
+        finally:
+            installation.close()
+    note("The database is up to date.")

@@ -1,0 +1,63 @@
+"""`mdf keys`, on a machine whose server does not run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mdf.commands import app
+from mdf.commands import keys as keys_command
+
+
+@pytest.fixture
+def on_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run `mdf keys …` with a home of its own; nothing listens at the default address."""
+    monkeypatch.setattr("mdf.client.DEFAULT_URL", "http://127.0.0.1:9")
+
+    def run(*arguments: object) -> Result:
+        environment = {"MDF_HOME": str(tmp_path / "home")}
+        return CliRunner().invoke(app, ["keys", *map(str, arguments)], env=environment)
+
+    return run
+
+
+def test_the_first_key_is_made_without_a_server(on_host: Callable[..., Result]) -> None:
+    first = on_host("create", "admin")
+    assert first.exit_code == 0, first.output
+    assert first.stdout.startswith("mdf_")
+    assert "No server runs here" in first.stderr
+    second = json.loads(on_host("create", "alice", "--owner", "alice", "--local", "--json").stdout)
+    assert second["scopes"] == ["read", "write"]
+    assert second["owner"] == "alice"
+    listed = json.loads(on_host("ls", "--json").stdout)
+    assert [key["name"] for key in listed] == ["alice", "admin"]
+    assert listed[1]["scopes"] == ["read", "write", "admin"]
+    assert {key["secret"] for key in listed} == {None}
+    assert on_host("revoke", second["id"]).exit_code == 0
+    assert "revoked" in on_host("ls").stdout
+
+
+def test_what_the_database_refuses_is_told(on_host: Callable[..., Result]) -> None:
+    refused = on_host("create", "alice", "--scope", "read", "--local")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("error: the first key must have the scope admin")
+    assert on_host("create", "x", "--scope", "root", "--local").exit_code == 1
+    unknown = on_host("revoke", "key_0", "--local")
+    assert (unknown.exit_code, unknown.stderr) == (1, "error: no API key key_0\n")
+
+
+def test_a_server_that_was_named_is_not_bypassed(on_host: Callable[..., Result]) -> None:
+    result = on_host("create", "admin", "--url", "http://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "no answer from the server at http://127.0.0.1:9" in result.stderr
+
+
+def test_the_interface_of_both_key_rings_is_one() -> None:
+    from mdf.client.keys import Keys
+    from mdf.commands.local_keys import LocalKeys
+
+    for ring in (Keys, LocalKeys):
+        for method in ("create", "iterate", "revoke"):
+            assert callable(getattr(ring, method)), keys_command.KeyRing
