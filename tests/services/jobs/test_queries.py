@@ -78,13 +78,12 @@ def test_metrics_come_in_order_and_by_choice(measured, installation):
     ]
 
 
-@pytest.mark.parametrize("max_points", [2, 3, 7, 50, 199, 200, 1000])
-def test_thinned_metrics_keep_the_first_and_the_last(measured, installation, max_points):
-    points = read(installation, measured, max_points=max_points)
-    assert len(points) <= max_points
-    assert len(points) >= min(200, max_points) / 2
-    assert points[0][:2] == (1, 1)
-    assert points[-1][:2] == (2, 100)
+def test_thinned_metrics_keep_the_first_and_the_last(measured, installation):
+    for max_points in (2, 3, 7, 50, 199, 200, 1000):
+        points = read(installation, measured, max_points=max_points)
+        assert min(200, max_points) / 2 <= len(points) <= max_points
+        assert points[0][:2] == (1, 1)
+        assert points[-1][:2] == (2, 100)
 
 
 def test_metrics_written_again_replace_the_old(measured, installation):

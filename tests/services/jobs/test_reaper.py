@@ -1,0 +1,124 @@
+"""The reaper takes back the dead, wakes slots, and clears away."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.database.schema import Job, Worker, now
+from services.jobs import claims, requests
+from services.jobs.claims import Claim
+from services.jobs.dispatch import Dispatcher
+from services.jobs.locks import Locks, this_host
+from services.jobs.reaper import Reaper
+from services.settings import Settings
+
+TYPE = "discriminator_training"
+
+
+@pytest.fixture
+def dispatcher(settings, broker):
+    opened = Dispatcher(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def reaper(installation, dispatcher):
+    return Reaper(installation, dispatcher)
+
+
+def waited(desk, job: Job, seconds: float) -> None:
+    """Make it so that the job has waited for that long."""
+    with desk.installation.database.write() as session:
+        row = session.get_one(Job, job.id)
+        row.queued = now() - timedelta(seconds=seconds)
+        row.announced = None
+
+
+def test_takes_back_a_job_whose_lease_has_ended(desk, reaper, dispatcher):
+    dead, alive = desk.submit(), desk.submit()
+    desk.claim(dead, lease=-0.1)
+    desk.claim(alive)
+    assert reaper.reclaim() == [dead.id]
+    assert (desk.job(dead).state, desk.job(alive).state) == ("queued", "running")
+    assert dispatcher.waiting(TYPE) == 1
+    assert reaper.reclaim() == []
+
+
+def test_takes_back_a_job_of_this_host_whose_lock_is_free(desk, installation, reaper):
+    job = desk.submit()
+    claim = Claim(job.id, 1)
+    lock = Locks.of(installation.settings).take(claim)
+    with installation.database.write() as session:
+        lease = timedelta(seconds=30)
+        claims.claim(session, claim, holder="w", host=this_host(), lease=lease)
+    assert reaper.reclaim() == []
+    lock.close()
+    assert reaper.reclaim() == [job.id]
+
+
+def test_announces_again_what_waits_without_a_message_and_no_more(desk, reaper, dispatcher):
+    jobs = [desk.submit() for _ in range(5)]
+    assert reaper.announce_waiting() == 0  # young ones are being announced by who took them
+    for job in jobs:
+        waited(desk, job, 60)
+    dispatcher.announce(jobs[0].id, TYPE)
+    assert reaper.announce_waiting() == 4
+    assert dispatcher.waiting(TYPE) == 5
+    for job in jobs:
+        waited(desk, job, 60)
+    assert reaper.announce_waiting() == 0  # every job has its message: the slots are busy
+    assert dispatcher.waiting(TYPE) == 5
+
+
+def test_a_broker_that_is_away_disturbs_nothing(desk, installation, tmp_path):
+    away = Settings(home=tmp_path / "nowhere")
+    job = desk.submit()
+    waited(desk, job, 60)
+    desk.claim(desk.submit(), lease=-1)
+    reaper = Reaper(installation, Dispatcher(away))
+    reaper.patrol()
+    assert desk.job(job).state == "queued"
+
+
+def test_ends_queued_jobs_whose_deadline_has_passed(desk, installation, reaper):
+    job = desk.submit(deadline=now() + timedelta(hours=1))
+    with installation.database.write() as session:
+        session.get_one(Job, job.id).deadline = now() - timedelta(seconds=1)
+    reaper.expire()
+    assert desk.job(job).state == "expired"
+
+
+def test_sweeps_what_nobody_needs(desk, installation, reaper):
+    blobs = installation.blobs
+    running, failed, deleted = desk.submit(), desk.submit(), desk.submit()
+    desk.claim(running)
+    claim = desk.claim(failed)
+    with installation.database.write() as session:
+        session.get_one(Job, failed.id).checkpoint = f"checkpoints/{failed.id}/1-2"
+        claims.fail(session, claim, {"code": "internal"})
+        session.add(
+            Worker(id="gone", host="h", pid=1, device="cpu", started=now(), last_seen=now())
+        )
+        session.flush()
+        session.get_one(Worker, "gone").last_seen = now() - timedelta(hours=1)
+    desk.ask(requests.cancel, deleted)
+    desk.ask(requests.delete, deleted)
+    kept = [
+        f"checkpoints/{running.id}/1-1",  # its own run looks after it
+        f"checkpoints/{failed.id}/1-2",  # a retry goes on from it
+        f"samples/{failed.id}/1-1-map.png",
+    ]
+    for key in [
+        *kept,
+        f"checkpoints/{failed.id}/1-1",
+        f"checkpoints/{deleted.id}/1-1",
+        f"samples/{deleted.id}/1-1-map.png",
+        f"artifacts/{deleted.id}/contact_sheet",
+    ]:
+        blobs.put(key, b"x")
+    reaper.sweep()
+    left = [key for folder in ("checkpoints", "samples", "artifacts") for key in blobs.keys(folder)]
+    assert sorted(left) == sorted(kept)
+    with installation.database.read() as session:
+        assert session.get(Worker, "gone") is None

@@ -1,0 +1,174 @@
+"""What a computation reports reaches the database, once and by its owner alone."""
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+
+from services.database.schema import Job, now
+from services.jobs import claims, queries, requests
+from services.jobs.failures import DeadlineExceededError
+from services.jobs.run import JobRun, StaleRunError
+from services.run import Signal
+
+
+@pytest.fixture
+def stopping():
+    return threading.Event()
+
+
+@pytest.fixture
+def job(desk):
+    return desk.submit()
+
+
+@pytest.fixture
+def run(desk, installation, job, stopping):
+    return JobRun(installation, desk.claim(job), stopping)
+
+
+def events(installation, job, kind):
+    with installation.database.read() as session:
+        found = queries.events_after(session, job.id, 0)
+        return [event.content for event in found if event.kind == kind]
+
+
+def test_a_checkpoint_is_a_file_and_a_row_and_replaces_the_one_before(desk, installation, job, run):
+    assert run.load_checkpoint() is None
+    run.save_checkpoint(b"one")
+    run.save_checkpoint(b"two")
+    assert run.load_checkpoint() == b"two"
+    key = desk.job(job).checkpoint
+    assert installation.blobs.keys("checkpoints") == [key]
+    assert installation.blobs.get(key) == b"two"
+    assert len(events(installation, job, "checkpoint")) == 2
+
+
+def test_the_next_attempt_finds_the_checkpoint_and_clears_away_the_rest(
+    desk, installation, job, run, stopping
+):
+    run.save_checkpoint(b"good")
+    installation.blobs.put(f"checkpoints/{job.id}/1-99", b"written, but never entered")
+    with installation.database.write() as session:
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    second = JobRun(installation, desk.claim(job), stopping)
+    assert second.load_checkpoint() == b"good"
+    assert installation.blobs.keys("checkpoints") == [desk.job(job).checkpoint]
+
+
+def test_a_stale_run_writes_nothing(desk, installation, job, run):
+    run.save_checkpoint(b"mine")
+    kept = desk.job(job).checkpoint
+    with installation.database.write() as session:
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    before = desk.job(job).last_seq
+    run.metrics(scale=1, step=1, values={"loss": 1.0})
+    for write in (
+        lambda: run.save_checkpoint(b"stale"),
+        lambda: run.sample(scale=1, step=1, kind="generated", png=b"png"),
+        lambda: run.log("stale"),
+        lambda: run.fail({"code": "internal"}),
+    ):
+        with pytest.raises(StaleRunError):
+            write()
+    run._concluding = False
+    with pytest.raises(StaleRunError):
+        run.pulse()
+    with pytest.raises(StaleRunError):
+        run.poll()
+    after = desk.job(job)
+    assert (after.state, after.checkpoint, after.last_seq) == ("queued", kept, before)
+    with installation.database.read() as session:
+        assert queries.metrics(session, job.id) == []
+        assert queries.samples(session, job.id) == []
+
+
+def test_poll_says_what_the_owner_asked(desk, job, run):
+    assert run.poll() is Signal.CONTINUE
+    desk.ask(requests.finish, job)
+    run.pulse()
+    assert run.poll() is Signal.FINISH
+    desk.ask(requests.pause, job)
+    run.pulse()
+    assert run.poll() is Signal.PAUSE
+    desk.ask(requests.resume, job)
+    run.pulse()
+    assert run.poll() is Signal.CONTINUE
+    desk.ask(requests.cancel, job)
+    run.pulse()
+    assert run.poll() is Signal.CANCEL
+
+
+def test_poll_asks_for_a_checkpoint_when_one_is_due_even_while_finishing(desk, job, run, stopping):
+    desk.ask(requests.finish, job)
+    run.pulse()
+    time.sleep(0.25)
+    assert run.poll() is Signal.CHECKPOINT
+    run.save_checkpoint(b"state")
+    assert run.poll() is Signal.FINISH
+    stopping.set()
+    assert run.poll() is Signal.PAUSE
+
+
+def test_poll_ends_a_job_whose_deadline_has_passed(desk, installation, job, stopping):
+    claim = desk.claim(job)
+    with installation.database.write() as session:
+        session.get_one(Job, job.id).deadline = now() + timedelta(seconds=0.2)
+    run = JobRun(installation, claim, stopping)
+    assert run.poll() is Signal.CONTINUE
+    time.sleep(0.25)
+    with pytest.raises(DeadlineExceededError):
+        run.poll()
+
+
+def test_the_pulse_writes_what_was_gathered_and_renews_the_lease(desk, installation, job, run):
+    run.plan([1, 3])
+    for step in range(1, 51):
+        run.metrics(scale=2, step=step, values={"loss": 1 / step, "gap": float("nan")})
+        run.progress(scale=2, scales=2, step=step, steps=100)
+    run.pulse()
+    stored = desk.job(job)
+    assert stored.progress["fraction"] == pytest.approx((1 + 3 / 2) / 4)
+    assert stored.progress["metrics"] == {"loss": 1 / 50}  # what is not finite is no JSON
+    assert len(events(installation, job, "progress")) == 1
+    with installation.database.read() as session:
+        assert len(queries.metrics(session, job.id)) == 50
+    lease = stored.lease_expires
+    time.sleep(0.55)
+    run.pulse()
+    renewed = desk.job(job)
+    assert renewed.lease_expires > lease
+    assert renewed.run_seconds >= 0.5
+
+
+def test_progress_is_written_twice_a_second_at_most(installation, job, run):
+    end = time.monotonic() + 1.2
+    step = 0
+    while time.monotonic() < end:
+        step += 1
+        run.progress(scale=1, scales=1, step=step, steps=10**6)
+        run.log("x")
+        time.sleep(0.01)
+    assert 2 <= len(events(installation, job, "progress")) <= 3
+
+
+def test_a_sample_made_again_replaces_the_old(desk, installation, job, run):
+    for png in (b"first", b"second"):
+        run.sample(scale=1, step=10, kind="generated", png=png)
+    with installation.database.read() as session:
+        (sample,) = queries.samples(session, job.id)
+    assert installation.blobs.get(sample.blob) == b"second"
+    told = events(installation, job, "sample")
+    assert told == [{"sample_id": sample.id, "scale": 1, "step": 10, "kind": "generated"}] * 2
+
+
+def test_a_failure_while_publishing_leaves_nothing_half_done(desk, installation, job, run):
+    def publish(session, row):
+        row.name = "published"
+        session.flush()
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run.publish(publish)
+    assert (desk.job(job).name, desk.job(job).state) == ("", "running")
