@@ -14,7 +14,7 @@ from api.bodies import FORM_LIMITS, BodyCap
 from api.errors import ProblemDetails
 from api.metrics import RequestMetrics
 from api.observation import Observation
-from api.routers import images, jobs, keys, losses, operations, reports
+from api.routers import images, jobs, keys, losses, operations, reports, synthesis
 from api.runtime import Runtime
 from services.installation import Installation
 
@@ -56,9 +56,10 @@ def create_app(installation: Installation) -> FastAPI:
     creation.install(app)
     app.include_router(operations.router)
     keyed = [Depends(bearer)]
-    for router in (reports.streams, images.router, jobs.router, reports.router, losses.router):
-        app.include_router(router, dependencies=keyed)
-    app.include_router(keys.router, dependencies=keyed)
+    # The streams first: they take what asks for them, and leave the rest.
+    app.include_router(reports.streams, dependencies=keyed)
+    for module in (synthesis, images, jobs, reports, losses, keys):
+        app.include_router(module.router, dependencies=keyed)
     _document_problems(app)
     return app
 

@@ -27,8 +27,7 @@ from api.schemas import (
     TermOut,
 )
 from services.access import Caller
-from services.database.schema import Image
-from services.errors import BadInputError, BadLossFileError, NotFoundError, Problem
+from services.errors import BadLossFileError
 from services.images import catalogue as images
 from services.installation import Installation
 from services.losses import catalogue, comparison, importing
@@ -207,22 +206,16 @@ def _comparands(
     with installation.database.read() as session:
         loss = catalogue.get(session, loss_id, caller)
         artefact = catalogue.file(session, loss.id, "safetensors")
-        image = _image(session, wanted.image_id, "/image_id", caller)
-        reference = _image(session, wanted.reference_image_id, "/reference_image_id", caller)
+        image = images.referenced(session, wanted.image_id, caller, "/image_id")
+        reference = images.referenced(
+            session, wanted.reference_image_id, caller, "/reference_image_id"
+        )
     comparison.check_sizes((image.width, image.height), (reference.width, reference.height))
     return (
         installation.blobs.get(artefact.blob),
         installation.blobs.get(image.blob),
         installation.blobs.get(reference.blob),
     )
-
-
-def _image(session: Session, image_id: str, pointer: str, caller: Caller) -> Image:
-    try:
-        return images.get(session, image_id, caller)
-    except NotFoundError as error:
-        problem = Problem(pointer, "no such image")
-        raise BadInputError(f"there is no image {image_id}", problems=(problem,)) from error
 
 
 def _shown(compared: Comparison) -> ComparisonOut:

@@ -1,16 +1,21 @@
 """`/v1/images/synthesize`: seeds that are no photographs."""
 
+import anyio
+import numpy as np
 from fastapi import APIRouter, Response
-from services.images.synthesis import Synthesis, synthesise
+from numpy.typing import NDArray
 
 from api.access import Writer
 from api.bodies import StrictRoute
-from api.creation import Creating
+from api.creation import Creating, Creation
 from api.errors import documented
 from api.routers.images import store
-from api.runtime import Installed
+from api.runtime import Shared
 from api.schemas import ImageOut
+from services.access import Caller
 from services.images import catalogue
+from services.images.synthesis import Synthesis, synthesise
+from services.installation import Installation
 
 router = APIRouter(prefix="/v1/images", tags=["images"], route_class=StrictRoute)
 
@@ -25,15 +30,28 @@ router = APIRouter(prefix="/v1/images", tags=["images"], route_class=StrictRoute
         **documented(400, 401, 403, 409, 413, 415, 422, 507),
     },
 )
-def synthesize_image(
-    caller: Writer, creation: Creating, installed: Installed, synthesis: Synthesis
+async def synthesize_image(
+    caller: Writer, creation: Creating, shared: Shared, synthesis: Synthesis
 ) -> Response:
     """Make a synthetic seed."""
-    source = None
-    if synthesis.kind == "pyramid-permutation":
-        with installed.database.read() as session:
-            image = catalogue.get(session, synthesis.image_id, caller)
-        source = catalogue.pixels(installed.blobs.get(image.blob))
-    pixels = synthesise(synthesis, source)
-    decoded = catalogue.from_pixels(pixels, {"synthesis": synthesis.model_dump(mode="json")})
-    return store(creation, decoded, synthesis.kind, caller)
+    source = await anyio.to_thread.run_sync(_source, shared.installation, synthesis, caller)
+    pixels = await shared.workbench.run(synthesise, synthesis, source)
+    return await anyio.to_thread.run_sync(_keep, creation, synthesis, pixels, caller)
+
+
+def _source(
+    installation: Installation, synthesis: Synthesis, caller: Caller
+) -> NDArray[np.uint8] | None:
+    """The pixels that a permutation permutes."""
+    if synthesis.kind != "pyramid-permutation":
+        return None
+    with installation.database.read() as session:
+        image = catalogue.referenced(session, synthesis.image_id, caller, "/image_id")
+    return catalogue.pixels(installation.blobs.get(image.blob))
+
+
+def _keep(
+    creation: Creation, synthesis: Synthesis, pixels: NDArray[np.uint8], caller: Caller
+) -> Response:
+    source = {"synthesis": synthesis.model_dump(mode="json")}
+    return store(creation, catalogue.from_pixels(pixels, source), synthesis.kind, caller)

@@ -13,7 +13,7 @@ from services.access import Caller
 from services.blobs import Blobs, StoredFile
 from services.database import hold
 from services.database.schema import Image, Job, now
-from services.errors import ConflictError, NotFoundError
+from services.errors import BadInputError, ConflictError, NotFoundError, Problem
 from services.ids import new_id
 from services.images.decoding import DecodedImage, pixel_digest
 from services.jobs.lifecycle import TERMINAL
@@ -56,6 +56,15 @@ def get(session: Session, image_id: str, caller: Caller) -> Image:
     if image is None:
         raise NotFoundError(f"no image {image_id}")
     return image
+
+
+def referenced(session: Session, image_id: str, caller: Caller, pointer: str) -> Image:
+    """The image that a request's body names at `pointer`; BadInputError if there is none."""
+    try:
+        return get(session, image_id, caller)
+    except NotFoundError as error:
+        problem = Problem(pointer, "no such image")
+        raise BadInputError(f"there is no image {image_id}", problems=(problem,)) from error
 
 
 def list_images(

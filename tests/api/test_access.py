@@ -1,0 +1,274 @@
+"""Access: loopback without keys, scopes with them, and owners who do not see each other."""
+
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.testclient import TestClient
+
+from api.access import PROTECTED, Needs, is_loopback
+from api.app import create_app
+from services.installation import Installation
+
+OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs"}
+
+Keys = Callable[..., dict[str, str]]
+
+
+def needs(dependant: Dependant) -> Iterator[str]:
+    for each in dependant.dependencies:
+        if isinstance(each.call, Needs):
+            yield each.call.scope
+        yield from needs(each)
+
+
+def test_every_route_has_a_rule(installation: Installation) -> None:
+    rules = {}
+    for context in iter_route_contexts(create_app(installation).routes):
+        for method in context.methods or ():
+            route = context.original_route
+            scopes = set(needs(route.dependant)) if isinstance(route, APIRoute) else set()
+            rules[method, context.path] = scopes
+    assert len(rules) > 40
+    for (method, path), scopes in rules.items():
+        if path in OPEN:
+            assert not scopes
+            continue
+        assert path.startswith(PROTECTED), f"{path} is not guarded"
+        reads = method in ("GET", "HEAD") or path.endswith("/compare")
+        admin = path.startswith("/v1/api-keys")
+        expected = "admin" if admin else "read" if reads else "write"
+        assert scopes == {expected}, f"{method} {path} needs {scopes}"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("api.localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("[::1]", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("192.168.0.2", False),
+        ("localhost.evil.example", False),
+        ("notlocalhost", False),
+        ("127.0.0.1.nip.io", False),
+        ("", False),
+    ],
+)
+def test_what_is_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) == expected
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8000"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:3000"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_without_keys_foreign_web_pages_are_refused(
+    client: TestClient, assert_problem, headers: dict[str, str]
+) -> None:
+    assert_problem(client.get("/v1/images", headers=headers), 403, "forbidden")
+    assert_problem(client.post("/v1/jobs", json={}, headers=headers), 403, "forbidden")
+    assert_problem(client.get("/metrics", headers=headers), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "localhost"},
+        {"Host": "[::1]:8000"},
+        {"Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_without_keys_this_machine_is_let_in(client: TestClient, headers: dict[str, str]) -> None:
+    assert client.get("/v1/me", headers=headers).json() == {
+        "owner": "local",
+        "scopes": ["read", "write", "admin"],
+        "key_id": None,
+    }
+
+
+def test_without_keys_another_machine_is_refused(
+    installation: Installation, assert_problem
+) -> None:
+    app = create_app(installation)
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=("192.168.0.7", 50000)) as remote:
+        answer = remote.get("/v1/images")
+        assert_problem(answer, 401, "unauthenticated")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert remote.get("/healthz").status_code == 200
+
+
+def test_with_a_key_in_force_everybody_needs_one(
+    client: TestClient, make_key: Keys, assert_problem
+) -> None:
+    admin = make_key("admin")
+    for headers in (
+        {},
+        {"Authorization": "Basic dXNlcjpwYXNz"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer mdf_x_y"},
+    ):
+        assert_problem(client.get("/v1/images", headers=headers), 401, "unauthenticated")
+    assert_problem(client.get("/metrics"), 401, "unauthenticated")
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/v1/images", headers=admin | {"Host": "mdf.example"}).status_code == 200
+
+
+def test_a_body_is_not_read_before_its_sender_is_known(live, make_key: Keys) -> None:
+    make_key("admin")
+    address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(
+            b"POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401 ")
+
+
+def test_scopes_are_kept(client: TestClient, image_id: str, make_key: Keys, assert_problem) -> None:
+    admin = make_key("admin", owner="local")
+    reader = make_key("read", owner="local")
+    writer = make_key("write", owner="local")
+    url = f"/v1/images/{image_id}"
+    for headers in (reader, writer, admin):
+        assert client.get(url, headers=headers).status_code == 200
+    problem = assert_problem(client.delete(url, headers=reader), 403, "forbidden")
+    assert "scope write" in problem["detail"]
+    for headers in (reader, writer):
+        assert_problem(client.get("/v1/api-keys", headers=headers), 403, "forbidden")
+    assert client.get("/v1/me", headers=writer).json()["scopes"] == ["write"]
+    assert client.delete(url, headers=writer).status_code == 204
+
+
+def test_a_replay_needs_the_scope_too(
+    client: TestClient, image_id: str, make_key: Keys, assert_problem
+) -> None:
+    wanted = {"seed_image_ids": [image_id], "task": {"kind": "sisr"}, "preset": "quick"}
+    key = {"Idempotency-Key": "k"}
+    assert client.post("/v1/jobs", json=wanted, headers=key).status_code == 202
+    make_key("admin")
+    reader = make_key("read", owner="local")
+    assert_problem(client.post("/v1/jobs", json=wanted, headers=key | reader), 403, "forbidden")
+
+
+def test_owners_do_not_learn_of_each_other(
+    client: TestClient, image_id: str, job_id: str, make_key: Keys, assert_problem
+) -> None:
+    admin, bert = make_key("admin"), make_key("write", owner="bert")
+    absent = "0" * 32
+    for method, path in [
+        ("GET", "/v1/images/{}"),
+        ("GET", "/v1/images/{}/content"),
+        ("DELETE", "/v1/images/{}"),
+        ("GET", "/v1/jobs/{}"),
+        ("PATCH", "/v1/jobs/{}"),
+        ("DELETE", "/v1/jobs/{}"),
+        ("POST", "/v1/jobs/{}/cancel"),
+        ("GET", "/v1/jobs/{}/events"),
+        ("GET", "/v1/jobs/{}/metrics"),
+        ("GET", "/v1/jobs/{}/samples"),
+        ("GET", "/v1/jobs/{}/artifacts"),
+    ]:
+        real, prefix = (image_id, "img_") if "images" in path else (job_id, "job_")
+        told = []
+        for name in (real, prefix + absent):
+            content = {"json": {}} if method == "PATCH" else {}
+            answer = client.request(method, path.format(name), headers=bert, **content)
+            problem = assert_problem(answer, 404, "not_found")
+            told.append(problem["detail"].replace(name, "X"))
+        assert told[0] == told[1]
+    stream = client.get(f"/v1/jobs/{job_id}/events", headers=bert | {"Accept": "text/event-stream"})
+    assert_problem(stream, 404, "not_found")
+    wanted = {"seed_image_ids": [image_id], "task": {"kind": "sisr"}, "preset": "quick"}
+    problem = assert_problem(client.post("/v1/jobs", json=wanted, headers=bert), 422, "bad_input")
+    assert problem["errors"] == [{"pointer": "/seed_image_ids/0", "detail": "no such image"}]
+    for path in ("/v1/images", "/v1/jobs", "/v1/losses"):
+        assert client.get(path, headers=bert).json()["data"] == []
+    assert [job["id"] for job in client.get("/v1/jobs", headers=admin).json()["data"]] == [job_id]
+
+
+def test_keys_are_made_listed_and_revoked(client: TestClient, assert_problem) -> None:
+    problem = client.post("/v1/api-keys", json={"name": "x", "scopes": ["read"]})
+    assert (
+        "the first key must have the scope admin"
+        in assert_problem(problem, 409, "conflict")["detail"]
+    )
+    made = client.post("/v1/api-keys", json={"name": "root", "scopes": ["admin", "read"]})
+    assert made.status_code == 201
+    key = made.json()
+    secret = key.pop("secret")
+    assert (key["name"], key["owner"], key["scopes"]) == ("root", "local", ["read", "admin"])
+    assert_problem(client.get("/v1/api-keys"), 401, "unauthenticated")
+    root = {"Authorization": f"Bearer {secret}"}
+    listed = client.get("/v1/api-keys", headers=root)
+    assert secret not in listed.text
+    (shown,) = listed.json()["data"]
+    assert shown["last_used"] is not None
+    assert shown | {"last_used": None} == key
+    wanted = {"name": "bert's", "owner": "bert", "scopes": ["write"]}
+    other = client.post("/v1/api-keys", json=wanted, headers=root).json()
+    bert = {"Authorization": f"Bearer {other['secret']}"}
+    assert client.get("/v1/me", headers=bert).json()["owner"] == "bert"
+    assert_problem(client.delete(f"/v1/api-keys/{key['id']}", headers=root), 409, "conflict")
+    assert client.delete(f"/v1/api-keys/{other['id']}", headers=root).status_code == 204
+    assert_problem(client.get("/v1/me", headers=bert), 401, "unauthenticated")
+    assert client.get(f"/v1/api-keys/{other['id']}", headers=root).json()["revoked"] is not None
+    assert client.delete(f"/v1/api-keys/{key['id']}", headers=root).status_code == 204
+    assert client.get("/v1/me").json()["owner"] == "local"
+
+
+def test_a_keys_secret_is_told_once(client: TestClient, installation: Installation) -> None:
+    wanted = {"name": "root", "scopes": ["admin"]}
+    headers = {"Idempotency-Key": "once"}
+    first = client.post("/v1/api-keys", json=wanted, headers=headers).json()
+    bearer = {"Authorization": f"Bearer {first['secret']}"}
+    again = client.post("/v1/api-keys", json=wanted, headers=headers | bearer)
+    assert again.json() == first | {"secret": None}
+    assert again.headers["idempotency-replayed"] == "true"
+    home = installation.settings.home_folder
+    kept = b"".join(path.read_bytes() for path in home.glob("mdf.sqlite*"))
+    assert first["secret"].rpartition("_")[2].encode() not in kept
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"name": "", "scopes": ["admin"]},
+        {"name": "x", "scopes": []},
+        {"name": "x", "scopes": ["root"]},
+        {"name": "x", "scopes": ["admin"], "owner": "a b"},
+        {"name": "x", "scopes": ["admin"], "secret": "mine"},
+        {"scopes": ["admin"]},
+    ],
+)
+def test_a_bad_key_is_refused(client: TestClient, assert_problem, wanted: object) -> None:
+    assert_problem(client.post("/v1/api-keys", json=wanted), 422, "bad_input")
+
+
+def test_secrets_never_reach_the_log(client: TestClient, make_key: Keys, caplog) -> None:
+    caplog.set_level("DEBUG")
+    headers = make_key("admin")
+    client.get("/v1/images?cursor=x&token=hidden", headers=headers)
+    made = client.post("/v1/api-keys", json={"name": "x", "scopes": ["read"]}, headers=headers)
+    ours = "\n".join(
+        record.getMessage() for record in caplog.records if not record.name.startswith("http")
+    )
+    assert "/v1/api-keys" in ours
+    for secret in (headers["Authorization"].rpartition("_")[2], made.json()["secret"], "hidden"):
+        assert secret not in ours

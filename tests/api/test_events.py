@@ -1,0 +1,227 @@
+"""Following a job from a real server: nothing missed, nothing twice, and a quick end."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import fastapi.routing
+import httpx
+import pytest
+
+from api import event_feeds
+from services import keys
+from services.access import LOCAL
+from services.database.schema import Image
+from services.installation import Installation
+from services.jobs import lifecycle, queries, requests, submission
+from services.phase1.recipe import DiscriminatorTraining
+
+SSE = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def job(installation: Installation, seed_image: Image) -> str:
+    spec = DiscriminatorTraining.model_validate(
+        {"seed_image_ids": [seed_image.id], "task": {"kind": "jpeg"}, "preset": "quick"}
+    )
+    with installation.database.write() as session:
+        return submission.submit(session, spec, caller=LOCAL).id
+
+
+@pytest.fixture
+def write(installation: Installation, job: str) -> Callable[[int], None]:
+    def write_events(count: int) -> None:
+        for place in range(count):
+            with installation.database.write() as session:
+                lifecycle.record(session, job, "log", {"message": f"line {place}"})
+
+    return write_events
+
+
+def end(installation: Installation, job: str) -> None:
+    with installation.database.write() as session:
+        requests.cancel(session, job, LOCAL)
+
+
+def parsed(lines: Iterator[str]) -> Iterator[dict[str, object]]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "data" in fields:
+            event = json.loads(fields["data"])
+            assert str(event["seq"]) == fields["id"]
+            assert event["kind"] == fields["event"]
+            yield event
+            fields = {}
+
+
+def follow(url: str, **headers: str) -> list[dict[str, object]]:
+    with httpx.stream("GET", url, headers=SSE | headers, timeout=20) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return list(parsed(answer.iter_lines()))
+
+
+def test_events_arrive_as_they_happen_and_the_stream_ends_with_the_job(
+    live, installation: Installation, job: str, write
+) -> None:
+    url = f"{live.url}/v1/jobs/{job}/events"
+    write(3)
+    with httpx.stream("GET", url, headers=SSE, timeout=20) as answer:
+        events = parsed(answer.iter_lines())
+        assert [next(events)["seq"] for _ in range(4)] == [1, 2, 3, 4]
+        started = time.monotonic()
+        write(1)
+        assert next(events)["content"] == {"message": "line 0"}
+        assert time.monotonic() - started < 2
+        end(installation, job)
+        last = list(events)
+    assert [event["content"]["state"] for event in last] == ["canceled"]
+    assert last[0]["seq"] == 6
+
+
+def test_a_client_that_comes_back_misses_nothing(
+    live, installation: Installation, job: str, write
+) -> None:
+    write(600)  # more than a feed holds
+    end(installation, job)
+    url = f"{live.url}/v1/jobs/{job}/events"
+    assert [event["seq"] for event in follow(url)] == list(range(1, 603))
+    assert [event["seq"] for event in follow(url, **{"Last-Event-ID": "599"})] == [600, 601, 602]
+    assert [event["seq"] for event in follow(f"{url}?after=601")] == [602]
+    assert [event["seq"] for event in follow(f"{url}?after=5", **{"Last-Event-ID": "601"})] == [602]
+    assert follow(f"{url}?after=602") == []
+
+
+def test_a_job_that_was_retried_goes_on(live, installation: Installation, job: str) -> None:
+    end(installation, job)
+    with installation.database.write() as session:
+        requests.retry(session, job, LOCAL)
+    url = f"{live.url}/v1/jobs/{job}/events"
+    with httpx.stream("GET", url, headers=SSE, timeout=20) as answer:
+        events = parsed(answer.iter_lines())
+        assert [next(events)["content"]["state"] for _ in range(3)] == [
+            "queued",
+            "canceled",
+            "queued",
+        ]
+        end(installation, job)
+        assert [event["content"]["state"] for event in events] == ["canceled"]
+
+
+def test_a_page_of_events_leads_to_the_next(live, job: str, write) -> None:
+    write(6)
+    first = httpx.get(f"{live.url}/v1/jobs/{job}/events?limit=3")
+    assert [event["seq"] for event in first.json()["data"]] == [1, 2, 3]
+    assert first.json()["next_cursor"] == "3"
+    rest = httpx.get(live.url + first.links["next"]["url"] + "&limit=100")
+    assert [event["seq"] for event in rest.json()["data"]][:3] == [4, 5, 6]
+    last = httpx.get(f"{live.url}/v1/jobs/{job}/events?after=6").json()
+    assert [event["seq"] for event in last["data"]] == [7]
+    assert last["next_cursor"] is None
+
+
+@pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "99999999999999999999999"])
+def test_a_number_that_no_event_has_is_refused(live, job: str, assert_problem, wrong: str) -> None:
+    url = f"{live.url}/v1/jobs/{job}/events"
+    assert_problem(httpx.get(f"{url}?after={wrong}"), 422, "bad_input")
+    assert_problem(httpx.get(url, headers=SSE | {"Last-Event-ID": wrong}), 422, "bad_input")
+
+
+def test_many_followers_cost_one_poller(
+    live, installation: Installation, job: str, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    last_seqs = queries.last_seqs
+
+    def count(session: object, job_ids: object) -> dict[str, int]:
+        asked.append(time.monotonic())
+        return last_seqs(session, job_ids)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(queries, "last_seqs", count)
+    url = f"{live.url}/v1/jobs/{job}/events"
+    followers = 60
+    seen: list[list[int]] = []
+
+    async def one(http: httpx.AsyncClient) -> list[int]:
+        async with http.stream("GET", url, headers=SSE) as answer:
+            return [
+                int(line.removeprefix("id: "))
+                async for line in answer.aiter_lines()
+                if line.startswith("id: ")
+            ]
+
+    async def all_of_them() -> None:
+        limits = httpx.Limits(max_connections=followers)
+        async with httpx.AsyncClient(limits=limits, timeout=30) as http:
+            seen.extend(await asyncio.gather(*(one(http) for _ in range(followers))))
+
+    started = time.monotonic()
+    following = threading.Thread(target=lambda: asyncio.run(all_of_them()))
+    following.start()
+    while len(live.server._runtime.feeds._feeds) == 0:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    write(40)
+    end(installation, job)
+    following.join()
+    lasted = time.monotonic() - started
+    assert seen == [list(range(1, 43))] * followers
+    assert len(asked) <= lasted / 0.2 + 2
+    assert live.server._runtime.feeds._feeds == {}
+
+
+def test_a_silent_stream_is_kept_alive(live, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.3)
+    url = f"{live.url}/v1/jobs/{job}/events?after=1"
+    with httpx.stream("GET", url, headers=SSE, timeout=5) as answer:
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(3)] == [": ping", "", ": ping"]
+
+
+def test_a_stream_ends_when_its_job_is_deleted(live, installation: Installation, job: str) -> None:
+    with installation.database.read() as session:
+        row = queries.get(session, job, LOCAL)
+    feeds = event_feeds.EventFeeds(installation.database, interval=0.05)
+
+    async def delete_while_following() -> list[int]:
+        found = []
+        async for event in feeds.follow(row, LOCAL, after=0):
+            found.append(event.seq)
+            with installation.database.write() as session:
+                requests.cancel(session, job, LOCAL)
+                requests.delete(session, job, LOCAL)
+        await feeds.close()
+        return found
+
+    assert asyncio.run(asyncio.wait_for(delete_while_following(), 5)) == [1]
+
+
+def test_a_stream_ends_when_its_key_is_revoked(live, installation: Installation, job: str) -> None:
+    with installation.database.write() as session:
+        keys.create(session, name="other", owner="x", scopes=["admin"])
+        key, token = keys.create(session, name="mine", owner="local", scopes=["read"])
+    headers = SSE | {"Authorization": f"Bearer {token}"}
+    with httpx.stream(
+        "GET", f"{live.url}/v1/jobs/{job}/events", headers=headers, timeout=10
+    ) as answer:
+        events = parsed(answer.iter_lines())
+        assert next(events)["seq"] == 1
+        with installation.database.write() as session:
+            keys.revoke(session, key.id)
+        assert list(events) == []
+
+
+def test_a_server_with_followers_stops_at_once(live, job: str) -> None:
+    with httpx.stream("GET", f"{live.url}/v1/jobs/{job}/events", headers=SSE, timeout=10) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: state"
+        took: list[float] = []
+        stopping = threading.Thread(target=lambda: took.append(live.stop()))
+        stopping.start()
+        list(lines)
+    stopping.join()
+    assert took[0] < 2
