@@ -250,21 +250,21 @@ class _ValueWithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, restored: Tensor, target: Tensor, loss: MDFLoss) -> Tensor:
         value, gradient = _evaluate(loss, restored, target, gradient=True)
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient, restored)
         return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        (gradient,) = ctx.saved_tensors
+        gradient, restored = ctx.saved_tensors
         scaled = gradient * upstream.to(gradient.dtype)
-        return _FirstDerivative.apply(scaled, upstream), None, None  # type: ignore[no-untyped-call]  # as above
+        return _FirstDerivative.apply(scaled, restored), None, None  # type: ignore[no-untyped-call]  # as above
 
 
 class _FirstDerivative(torch.autograd.Function):
     """Passes a gradient on and refuses to be differentiated: it is a constant to autograd."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, upstream: Tensor) -> Tensor:  # noqa: ARG004 - a link
+    def forward(ctx: Any, gradient: Tensor, restored: Tensor) -> Tensor:  # noqa: ARG004 - a link
         return gradient
 
     @staticmethod
