@@ -63,8 +63,8 @@ class Needs:
 
     scope: access.Scope
 
-    async def __call__(self, request: Request) -> Caller:
-        """The caller, who holds the scope."""
+    async def __call__(self, request: Request, _: Annotated[object, Depends(bearer)]) -> Caller:
+        """The caller, who holds the scope. The Guard has read the key; `bearer` documents it."""
         caller: Caller = request.state.caller
         if not caller.may(self.scope):
             raise ForbiddenError(f"this needs an API key with the scope {self.scope}")

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import creation, errors
-from api.access import Guard, bearer
+from api.access import Guard
 from api.bodies import FORM_LIMITS, BodyCap
 from api.errors import ProblemDetails
 from api.metrics import RequestMetrics
@@ -54,12 +54,10 @@ def create_app(installation: Installation) -> FastAPI:
     app.add_middleware(Observation, metrics=RequestMetrics(runtime.registry))
     errors.install(app)
     creation.install(app)
-    app.include_router(operations.router)
-    keyed = [Depends(bearer)]
     # The streams first: they take what asks for them, and leave the rest.
-    app.include_router(reports.streams, dependencies=keyed)
-    for module in (synthesis, images, jobs, reports, losses, keys):
-        app.include_router(module.router, dependencies=keyed)
+    app.include_router(reports.streams)
+    for module in (operations, synthesis, images, jobs, reports, losses, keys):
+        app.include_router(module.router)
     _document_problems(app)
     return app
 
