@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from services.blobs import StoredFile
@@ -32,7 +33,8 @@ def execute(
 ) -> None:
     """Run the job; when this returns, the attempt has ended and its row says how.
 
-    Raises StaleRunError if the job was taken from this run.
+    Raises StaleRunError if the job was taken from this run, and OperationalError if the
+    database stays away: then the process must end, and another attempt is made.
     """
     with installation.database.read() as session:
         job = session.get_one(Job, run.claim.job_id)
@@ -40,7 +42,7 @@ def execute(
         run.publish(computations[job.type](installation, job, run))
     except (Paused, Canceled):
         run.give_back()
-    except StaleRunError:
+    except (StaleRunError, OperationalError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is becomes the job's error
         _log.exception("job %s failed", job.id)

@@ -3,8 +3,6 @@
 import errno
 from typing import Any, Literal
 
-from sqlalchemy.exc import OperationalError
-
 from services.errors import DiskFullError, DivergedError, ServiceError
 
 Code = Literal[
@@ -81,6 +79,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OperationalError):
-        return "disk is full" in str(error.orig)
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -3,7 +3,6 @@
 import errno
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from services.errors import BadInputError, DiskFullError, DivergedError
 from services.jobs.failures import DeadlineExceededError, describe
@@ -20,7 +19,6 @@ class OutOfMemoryError(RuntimeError):
         (DivergedError("the loss is not finite"), "diverged", False),
         (DiskFullError("no space"), "disk_full", True),
         (OSError(errno.ENOSPC, "no space"), "disk_full", True),
-        (OperationalError("", {}, Exception("database or disk is full")), "disk_full", True),
         (BadInputError("seed too small"), "bad_input", False),
         (MemoryError(), "out_of_memory", True),
         (OutOfMemoryError("CUDA out of memory"), "out_of_memory", True),
