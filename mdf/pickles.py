@@ -52,8 +52,8 @@ class Record:
 
 
 def is_torch_file(content: bytes) -> bool:
-    """Whether the bytes look like something that `torch.save` wrote, in either format."""
-    return content.startswith((b"PK\x03\x04", b"\x80\x02\x8a\x0a"))
+    """Whether the bytes look like a zip or a pickle, which `torch.save` writes."""
+    return content.startswith((b"PK\x03\x04", b"\x80"))
 
 
 def load(content: bytes, *, classes: frozenset[str] = frozenset()) -> Any:
@@ -266,7 +266,7 @@ class _Interpreter:
 
     def _persistent(self, reference: Any) -> Any:
         match reference:
-            case ("module", Global() as named, str(), str()):  # with its source text: unused
+            case ("module", Global() as named, *_):  # with its source text: unused
                 return named
             case ("storage", Global(name), str(key), str(), int(numbers), *views) if (
                 name in _STORAGE_TYPES and views in ([], [None])

@@ -13,10 +13,9 @@ from mdf.errors import MDFError, ShapeError
 from mdf.legacy import read_published
 from mdf.loss import MDFLoss, tap_names
 
-# Of the published JPEG weights and a part of, or the whole of, the astronaut against its mirror
-# image: computed once with `published_formula` in float64.
-GOLDEN_CROP = 12.266158108911835
-GOLDEN_WHOLE = 19.092928613350256
+# Of the published JPEG weights and a part of the astronaut against its mirror image: computed once
+# with `published_formula` in float64.
+GOLDEN = 12.266158108911835
 
 
 def published_formula(discriminators, restored, target, *, every_relu=False, value_range=(0, 1)):
@@ -49,6 +48,11 @@ def value_and_gradient(function, restored, target):
     value = function(restored, target)
     value.backward()
     return value.item(), restored.grad
+
+
+def assert_same_gradient(gradient, expected):
+    """Equal but for rounding, which may move an activation over LeakyReLU's kink."""
+    assert (gradient - expected).norm() < 1e-3 * expected.norm()
 
 
 @pytest.fixture
@@ -105,14 +109,6 @@ def test_terms_are_those_of_the_formula_and_sum_to_the_loss(build_loss, images):
     assert terms.sum().item() == pytest.approx(loss(restored, target).item(), rel=1e-12)
 
 
-def test_the_published_weights_give_the_golden_value(published):
-    import skimage.data
-
-    photograph = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)[None] / 255
-    loss = mdf.load_loss(published)
-    assert loss(photograph, photograph.flip(3)).item() == pytest.approx(GOLDEN_WHOLE, rel=1e-5)
-
-
 def test_the_published_weights_give_the_formula_s_value_and_gradient(published, astronaut):
     loss = mdf.load_loss(published)
     _, discriminators = read_published(published)
@@ -124,16 +120,15 @@ def test_the_published_weights_give_the_formula_s_value_and_gradient(published, 
     value, gradient = value_and_gradient(loss, astronaut, mirrored)
     expected, expected_gradient = value_and_gradient(formula, astronaut, mirrored)
     assert value == pytest.approx(expected, rel=1e-5)
-    assert value == pytest.approx(GOLDEN_CROP, rel=1e-5)
-    # where rounding moves an activation over LeakyReLU's kink the gradient jumps
-    assert (gradient - expected_gradient).norm() < 1e-3 * expected_gradient.norm()
+    assert value == pytest.approx(GOLDEN, rel=1e-5)
+    assert_same_gradient(gradient, expected_gradient)
 
 
 @pytest.mark.slow
 def test_an_image_optimised_from_noise_follows_the_path_of_the_formula(published, astronaut):
     """The authors' example: Adam, learning rate 0.1, 25 iterations from uniform noise."""
     _, discriminators = read_published(published)
-    target = astronaut[..., :64, :64].contiguous()
+    target = astronaut[..., :24, :24].contiguous()
     noise = torch.rand(target.shape, generator=torch.Generator().manual_seed(0))
 
     def path(function):
@@ -173,7 +168,7 @@ def test_a_batch_is_the_mean_of_its_images(loss, images, monkeypatch):
     monkeypatch.setattr("mdf.loss.CPU_PIXELS", 1)  # one image at a time
     again, gradient_again = value_and_gradient(loss, *images)
     assert again == pytest.approx(value, rel=1e-6)
-    torch.testing.assert_close(gradient_again, gradient, rtol=1e-4, atol=1e-7)
+    assert_same_gradient(gradient_again, gradient)
 
 
 def test_the_gradient_goes_to_the_restored_image_alone(loss, images):
@@ -190,7 +185,7 @@ def test_the_gradient_reaches_the_network_before_it(loss, images):
     expected = network.weight.grad.clone()
     network.zero_grad()
     loss.terms(network(images[0]), images[1]).sum().backward()
-    torch.testing.assert_close(network.weight.grad, expected, rtol=1e-3, atol=1e-6)
+    assert_same_gradient(network.weight.grad, expected)
 
 
 def test_a_gradient_asked_of_the_target_is_refused_with_the_way_out(loss, images):
@@ -210,11 +205,14 @@ def test_without_a_gradient_none_is_computed(loss, images, monkeypatch):
         assert loss(*images).item() > 0
 
 
-def test_autograd_keeps_the_gradient_and_nothing_else(loss, images):
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        loss(images[0].clone().requires_grad_(), images[1])
-    assert [tuple(tensor.shape) for tensor in kept] == [tuple(images[0].shape)]
+def test_autograd_keeps_the_image_s_gradient_and_no_activations(loss, images):
+    restored = images[0].clone().requires_grad_()
+    value = loss(restored, images[1])
+    gradient, image = value.grad_fn.saved_tensors
+    assert image.data_ptr() == restored.data_ptr()
+    assert_same_gradient(gradient, torch.autograd.grad(value, restored)[0])
+    (leaf,) = [parent for parent, _ in value.grad_fn.next_functions if parent]
+    assert leaf.variable is restored
 
 
 def test_the_gradient_is_right_to_finite_differences(build_loss):
@@ -258,7 +256,7 @@ def test_memory_layout_of_the_images_does_not_matter(loss, images):
     ):
         again, gradient_again = value_and_gradient(loss, *(change(image) for image in images))
         assert again == pytest.approx(value, rel=1e-5)
-        torch.testing.assert_close(gradient_again, gradient, rtol=1e-3, atol=1e-6)
+        assert_same_gradient(gradient_again, gradient)
 
 
 def test_an_autocast_region_changes_nothing(loss, images):
@@ -351,7 +349,7 @@ def test_threads_can_share_a_loss(loss, images):
     assert len(results) == 4
     for again, gradient_again in results:
         assert again == pytest.approx(value, rel=1e-5)
-        torch.testing.assert_close(gradient_again, gradient, rtol=1e-3, atol=1e-6)
+        assert_same_gradient(gradient_again, gradient)
 
 
 def test_a_compiled_training_step_gives_the_same_gradient(loss, images):
@@ -375,7 +373,7 @@ def test_a_gpu_gives_the_same(published, astronaut):
         loss = mdf.load_loss(published, device="cuda")
         again, gradient_again = value_and_gradient(loss, astronaut.cuda(), mirrored.cuda())
     assert again == pytest.approx(value, rel=1e-5)
-    assert (gradient_again.cpu() - gradient).norm() < 1e-3 * gradient.norm()
+    assert_same_gradient(gradient_again.cpu(), gradient)
 
 
 @pytest.mark.parametrize(
