@@ -155,7 +155,14 @@ PRESETS: dict[Preset, Recipe] = {
     "paper": Recipe(),
     "published": Recipe(taps="published", value_range="unit"),
     # For a try on two CPU cores: minutes instead of hours.
-    "quick": Recipe(factor="auto", max_size=128, width=16, iterations=60, lr_decay_at=48),
+    "quick": Recipe(
+        factor="auto",
+        max_size=128,
+        width=16,
+        iterations=60,
+        learning_rate=2e-3,
+        lr_decay_at=48,
+    ),
 }
 
 

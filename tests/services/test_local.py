@@ -1,0 +1,81 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from services.local import LocalProgress, LocalRun
+from services.run import Signal
+
+TRAINING = Path(__file__).with_name("local_training.py")
+
+
+def test_a_checkpoint_is_kept_until_it_is_discarded(tmp_path: Path) -> None:
+    run = LocalRun(tmp_path / "new" / "folder")
+    assert run.load_checkpoint() is None
+    run.save_checkpoint(b"first")
+    run.save_checkpoint(b"second")
+    again = LocalRun(tmp_path / "new" / "folder")
+    assert again.load_checkpoint() == b"second"
+    again.discard_checkpoint()
+    assert run.load_checkpoint() is None
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+def test_it_asks_for_a_checkpoint_every_so_often(tmp_path: Path) -> None:
+    run = LocalRun(tmp_path, checkpoint_every=3)
+    polled = [run.poll() for _ in range(7)]
+    assert [signal is Signal.CHECKPOINT for signal in polled] == [False, False, True] * 2 + [False]
+
+
+def test_what_is_asked_for_is_told_at_every_poll(tmp_path: Path) -> None:
+    run = LocalRun(tmp_path, checkpoint_every=1)
+    run.ask(Signal.PAUSE)
+    assert [run.poll(), run.poll()] == [Signal.PAUSE, Signal.PAUSE]
+
+
+def test_progress_carries_the_latest_metrics(tmp_path: Path) -> None:
+    heard: list[LocalProgress] = []
+    lines: list[str] = []
+    run = LocalRun(tmp_path, on_progress=heard.append, on_log=lines.append)
+    run.metrics(scale=1, step=2, values={"reconstruction": 0.5})
+    run.progress(scale=1, scales=8, step=3, steps=10)
+    run.log("hello")
+    assert heard == [LocalProgress(1, 8, 3, 10, {"reconstruction": 0.5})]
+    assert lines == ["hello"]
+
+
+def test_samples_are_files(tmp_path: Path) -> None:
+    LocalRun(tmp_path).sample(scale=2, step=30, kind="generated", png=b"png")
+    assert (tmp_path / "samples" / "02-000030-generated.png").read_bytes() == b"png"
+
+
+@pytest.mark.slow
+def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    """Real processes, ended by SIGKILL at random moments, each going on from the folder."""
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(TRAINING), str(folder)])
+
+    began = time.monotonic()
+    assert start(tmp_path / "whole").wait(300) == 0
+    duration = time.monotonic() - began
+    chance = random.Random(os.getpid())
+    kills = 0
+    for _ in range(4):
+        child = start(tmp_path / "killed")
+        try:
+            child.wait(chance.uniform(0.5, 0.9) * duration)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            kills += 1
+    assert kills > 0
+    assert start(tmp_path / "killed").wait(300) == 0
+    for name in ("loss.safetensors", "history.bin"):
+        whole, killed = (tmp_path / run / name for run in ("whole", "killed"))
+        assert killed.read_bytes() == whole.read_bytes()
