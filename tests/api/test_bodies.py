@@ -1,0 +1,98 @@
+"""Bodies that are too large, from a real server: refused before they are parsed or even sent."""
+
+import asyncio
+import io
+import socket
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from services.installation import Installation
+
+MEBIBYTE = 1 << 20
+
+
+def raw(url: str, head: str, body: bytes = b"") -> bytes:
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n" + body)
+        answer = b""
+        while b"}" not in answer and (part := connection.recv(65536)):
+            answer += part
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("/v1/jobs", 2 * MEBIBYTE),
+        ("/v1/images", 27 * MEBIBYTE),
+        ("/v1/losses/import", 27 * MEBIBYTE),
+        ("/v1/images/synthesize", 2 * MEBIBYTE),
+        ("/v1/jobs", 10**18),
+    ],
+)
+def test_a_declared_size_is_refused_before_the_body_is_sent(live, path: str, size: int) -> None:
+    head = (
+        f"POST {path} HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
+        f"Content-Length: {size}\n"
+    )
+    answer = raw(live.url, head)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in answer
+    assert b'"code": "too_large"' in answer
+
+
+def test_a_body_of_undeclared_size_is_cut_off(live, assert_problem) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+        for _ in range(60):
+            sent += MEBIBYTE
+            yield bytes(MEBIBYTE)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = httpx.post(f"{live.url}/v1/images", content=endless(), headers=headers, timeout=30)
+    assert_problem(answer, 413, "too_large")
+    small = httpx.post(
+        f"{live.url}/v1/jobs",
+        content=iter([bytes(MEBIBYTE), bytes(MEBIBYTE)]),
+        headers={"Content-Type": "application/json"},
+    )
+    assert_problem(small, 413, "too_large")
+
+
+def test_a_large_file_within_the_cap_is_taken(live) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise).save(content, "PNG", compress_level=0)
+    assert content.tell() > 11 * MEBIBYTE
+    answer = httpx.post(
+        f"{live.url}/v1/images", files={"file": ("noise.png", content.getvalue())}, timeout=60
+    )
+    assert answer.status_code == 201
+
+
+def test_what_is_no_http_is_told_so(live) -> None:
+    assert b" 400 " in raw(live.url, "NOT HTTP AT ALL\n")
+    assert httpx.get(f"{live.url}/healthz").status_code == 200
+
+
+def test_many_uploads_of_one_picture_are_one_image(live, installation: Installation) -> None:
+    content = io.BytesIO()
+    Image.fromarray(np.arange(96 * 96 * 3, dtype=np.uint8).reshape(96, 96, 3)).save(content, "PNG")
+
+    async def upload_all() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=live.url, timeout=60) as http:
+            files = {"file": ("x.png", content.getvalue())}
+            return await asyncio.gather(*(http.post("/v1/images", files=files) for _ in range(20)))
+
+    answers = asyncio.run(upload_all())
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(installation.blobs.keys("images")) == 1
