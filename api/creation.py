@@ -159,7 +159,7 @@ async def _request_digest(request: Request) -> str:
 
 async def _field_digest(value: str | UploadFile) -> str:
     if isinstance(value, str):
-        return sha256(value.encode()).hexdigest()
+        return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
     content = await value.read()
     await value.seek(0)
     digest = await asyncio.to_thread(lambda: sha256(content).hexdigest())

@@ -70,6 +70,7 @@ def stored(blobs: Blobs, blob: str) -> StoredFile:
 
 def plain_name(name: str, fallback: str) -> str:
     """`name` without what a file name cannot hold."""
+    name = name.encode("utf-8", "replace").decode()  # half characters come from odd charsets
     return re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]+", "-", name).strip(" .-")[:100] or fallback
 
 

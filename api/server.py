@@ -53,8 +53,8 @@ def check_address(installation: Installation) -> None:
         if not keys.required(session):
             raise BadInputError(
                 f"MDF_HOST is {host!r}, and there is no API key yet: without keys the service "
-                "listens on loopback only (127.0.0.1). Make a key with the scope admin first, "
-                "while it runs there: `mdf keys create NAME --scope admin`"
+                "listens on loopback only (127.0.0.1). Make one on this machine first: "
+                "`mdf keys create NAME`"
             )
 
 

@@ -58,6 +58,22 @@ def test_a_file_name_is_made_harmless(client: TestClient, name: str, kept: str) 
     assert disposition.isascii()
 
 
+def test_half_a_character_in_a_form_does_no_harm(client: TestClient) -> None:
+    """UTF-7 is a charset in which Python decodes lone surrogates."""
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    file = part.replace(b'"%s"', b'"file"; filename="a+2AA-.png"') % encoded("PNG")
+    answer = client.post(
+        "/v1/images",
+        content=part % (b"+2AA-", b"+2AA-") + file + b"--x--\r\n",
+        headers={
+            "Content-Type": "multipart/form-data; boundary=x; charset=utf-7",
+            "Idempotency-Key": "k",
+        },
+    )
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["name"] == "a-.png"
+
+
 BAD = {
     "no bytes": (b"", 422, "bad_image"),
     "not an image": (b"hello" * 100, 422, "bad_image"),
