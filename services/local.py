@@ -51,10 +51,6 @@ class LocalRun:
         """Have the computation pause, finish or cancel; safe to call from a signal handler."""
         self._signal = signal
 
-    def discard_checkpoint(self) -> None:
-        """Remove the checkpoint, once the result is stored."""
-        self._checkpoint.unlink(missing_ok=True)
-
     def load_checkpoint(self) -> bytes | None:
         """The last checkpoint in the folder."""
         return self._checkpoint.read_bytes() if self._checkpoint.exists() else None
