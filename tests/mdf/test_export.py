@@ -171,7 +171,6 @@ def test_a_program_has_the_same_bytes_in_another_process_and_no_path_of_this_one
         import hashlib, sys
         from mdf import artefact, export
 
-        torch_names = [0] * 1000  # another state of the memory
         content = open(sys.argv[1], "rb").read()
         program = export.program(*artefact.read_artefact(content))
         print(hashlib.sha256(program).hexdigest())
