@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -18,6 +19,9 @@ MAX_JSON_BYTES = 1 << 20
 MULTIPART_BYTES = 1 << 17
 UPLOADS = frozenset({"/v1/images", "/v1/losses/import"})
 FORM_LIMITS: Any = {"max_files": 1, "max_fields": 8, "max_part_size": 1 << 16}
+
+# Databases take it for the end of a text, or for an error.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class BodyCap:
@@ -87,6 +91,8 @@ def parse_json(content: bytes) -> Any:
         parsed = json.loads(
             content.decode(), parse_constant=_refuse_constant, parse_float=_finite_float
         )
+        if _NUL.search(content):
+            raise HTTPException(400, "the body has a NUL character, which no text here holds")
         if b"\\u" in content:  # half of a surrogate pair is no character
             json.dumps(parsed, ensure_ascii=False).encode()
     except UnicodeError:

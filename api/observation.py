@@ -8,7 +8,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import internal_problem
+from api.errors import internal_problem, problem
 from api.metrics import RequestMetrics
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -43,7 +43,13 @@ class Observation:
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            if "\0" in scope["path"]:  # no name holds it, and not every database takes it
+                nothing = problem(
+                    scope, status=404, code="not_found", detail="there is no such path"
+                )
+                await nothing(scope, receive, watch)
+            else:
+                await self._app(scope, receive, watch)
         except Exception:
             _log.exception("%s: %s %s failed", request_id, scope["method"], scope["path"])
             if status:

@@ -31,6 +31,7 @@ def test_every_error_of_the_services_has_a_status() -> None:
     [
         ("GET", "/", 404, "not_found"),
         ("GET", "/v1", 404, "not_found"),
+        ("GET", "/v1/jobs/job_%00", 404, "not_found"),
         ("GET", "/v1/nothing", 404, "not_found"),
         ("GET", "/v1/jobs/", 404, "not_found"),
         ("GET", "/v1/jobs/job_0/nothing", 404, "not_found"),
@@ -60,6 +61,8 @@ BAD_JSON = {
     "UTF-16": ('{"name": "x"}'.encode("utf-16"), 400, "bad_request"),
     "half a character": (b'{"name": "\\ud800"}', 400, "bad_request"),
     "half a character as key": (b'{"\\udc00": 1}', 400, "bad_request"),
+    "NUL": (b'{"seed_image_ids": ["img_\\u0000"]}', 400, "bad_request"),
+    "NUL after a backslash": (b'{"name": "\\\\\\u0000"}', 400, "bad_request"),
     "a list": (b"[1, 2]", 422, "bad_input"),
     "a number": (b"5", 422, "bad_input"),
     "null": (b"null", 422, "bad_input"),
@@ -72,6 +75,10 @@ def test_bodies_that_are_no_json_object(client: TestClient, assert_problem, kind
     content, status, code = BAD_JSON[kind]
     headers = {"Content-Type": "application/json"}
     assert_problem(client.post("/v1/jobs", content=content, headers=headers), status, code)
+
+
+def test_the_name_of_the_nul_character_is_no_nul() -> None:
+    assert parse_json(rb'{"name": "\\u0000"}') == {"name": "\\u0000"}
 
 
 def test_json_under_another_name_is_refused(client: TestClient, assert_problem) -> None:

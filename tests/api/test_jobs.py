@@ -36,7 +36,7 @@ def test_a_submission_is_accepted_with_its_recipe_complete(
     assert job["spec"]["preset"] == "quick"
     assert job["spec"]["recipe"]["iterations"] == 7
     assert job["spec"]["recipe"]["width"] == 16  # of the preset
-    assert job["spec"]["recipe"]["learning_rate"] == 5e-4  # of the paper
+    assert job["spec"]["recipe"]["beta2"] == 0.999  # of the paper
     assert "name" not in job["spec"]
     assert datetime.fromisoformat(job["deadline"]) == datetime.fromisoformat(deadline)
     assert client.get(f"/v1/jobs/{job['id']}").json() == job
