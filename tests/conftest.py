@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
         home=tmp_path / "home",
         disk_floor_bytes=0,
         heartbeat_seconds=0.5,
-        lease_seconds=2,
+        lease_seconds=4,
         checkpoint_seconds=0.2,
         redispatch_seconds=2,
         threads=1,

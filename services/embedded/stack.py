@@ -258,7 +258,7 @@ class Stack:
         while time.monotonic() < end:
             if self._failure is not None:
                 raise self._failure
-            if self._api.backoff > 1:  # it ended twice at its start
+            if self._api.backoff > 0:  # it ended at its start
                 break
             if self._stopping.is_set() or self._answers():
                 return

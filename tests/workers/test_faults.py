@@ -3,13 +3,20 @@
 import contextlib
 import os
 import signal
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 
+from services.devices import Device
 from services.embedded.broker import EmbeddedRedis
 from services.errors import ConflictError
 from services.jobs import queries, requests
+from services.jobs.reaper import Reaper
+from services.jobs.workers import Slot
+from workers.supervisor import Supervisor
 
 
 def test_a_killed_job_process_is_replaced_within_seconds(house):
@@ -101,10 +108,29 @@ def test_an_emptied_broker_is_filled_again_and_no_further(house, broker: Embedde
 
 
 def test_two_hundred_deliveries_of_one_id_are_one_claim(house):
+    slots = [
+        Supervisor(
+            house.installation,
+            Reaper(house.installation, house.dispatcher),
+            Slot.here(number, "cpu"),
+            Device(visible="", label="cpu"),
+            command=(sys.executable, str(Path(__file__).with_name("counting_job.py"))),
+        )
+        for number in range(8)
+    ]
     job_id = house.submit("steps=30", announce=False)
-    for _ in range(200):
+    with ThreadPoolExecutor(8) as threads:
+        deliveries = [threads.submit(slots[number % 8].run, job_id) for number in range(200)]
+    assert [delivery.exception() for delivery in deliveries] == [None] * 200
+    job = house.job(job_id)
+    assert (job.attempt, house.states(job_id)) == (1, ["queued", "running", "succeeded"])
+
+
+def test_doubled_messages_in_several_slots_are_one_claim(house):
+    job_id = house.submit("steps=30", announce=False)
+    for _ in range(20):
         house.dispatcher.announce(job_id, "discriminator_training")
-    for _ in range(3):
+    for _ in range(2):
         house.worker()
     assert house.wait_for_end(job_id).state == "succeeded"
     end = time.monotonic() + 60

@@ -1,0 +1,38 @@
+"""A tethered process ends with the one that started it."""
+
+import subprocess
+import sys
+
+import psutil
+
+from services.processes import tethered
+
+PARENT = """
+import subprocess, sys, time
+from services.processes import tethered
+child = subprocess.Popen(tethered(["sleep", "60"]))
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_is_killed_when_its_parent_is():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    psutil.wait_procs([child], timeout=5)
+    assert not child.is_running()
+
+
+def test_it_runs_the_command_and_passes_its_exit_code_on():
+    command = tethered([sys.executable, "-c", "print('hello'); raise SystemExit(7)"])
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == ("hello\n", 7)
+
+
+def test_it_does_not_run_for_a_parent_that_is_gone():
+    command = tethered(["echo", "hello"])
+    command[3] = "1"  # not who starts it
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == ("", 1)
