@@ -68,7 +68,9 @@ def program(manifest: Manifest, discriminators: Sequence[Discriminator]) -> byte
     Batch, height and width are free, from one pixel above the loss's smallest side (torch.export
     takes maps of a single pixel for another case); the gradient goes to `restored`.
     """
-    loss = MDFLoss(manifest, discriminators)
+    loss = MDFLoss(
+        manifest, manifest.discriminators([each.state_dict() for each in discriminators])
+    )
     side = loss.smallest_side + 1
     example = torch.zeros(2, 3, side + 5, side + 8)
     free = {

@@ -355,3 +355,20 @@ def test_the_classes_are_named_and_never_imported(singan, monkeypatch):
     (record,) = pickles.load(content, classes=CLASSES)
     assert record.kind == "SinGAN.models.WDiscriminator"
     assert not any(name.startswith("SinGAN") for name in sys.modules)
+
+
+@both_formats
+def test_a_file_with_any_byte_changed_is_read_or_refused_and_nothing_else(singan, archive):
+    content = saved([singan.WDiscriminator(2, blocks=1)], archive=archive)
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randint(len(content), (300,), generator=generator).tolist()
+    values = torch.randint(256, (300,), generator=generator).tolist()
+    refused = 0
+    for place, value in zip(places, values, strict=True):
+        changed = bytearray(content)
+        changed[place] = value
+        try:
+            mdf.load_loss(bytes(changed))
+        except ArtefactError:
+            refused += 1
+    assert 30 < refused < 300
