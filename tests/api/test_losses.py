@@ -165,7 +165,7 @@ BAD = {
     "text": (b"just a letter to you", "not a loss"),
     "truncated": (ARTEFACT[:-100], ""),
     "damaged header": (ARTEFACT[:8] + b"{" * 500 + ARTEFACT[508:], ""),
-    "pickle": (pickle.dumps(Evil()), "not a loss"),
+    "pickle": (pickle.dumps(Evil()), "system"),
     "evil zip": (evil_torch_file(), "system"),
     "evil legacy": (evil_legacy_file(), "system"),
 }
