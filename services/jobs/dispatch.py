@@ -21,6 +21,7 @@ RUN_TASK = "jobs.run"
 QUEUES = {"discriminator_training": "train"}
 
 _TIMEOUT_SECONDS = 5
+_QUESTION_SECONDS = 1  # the reaper has other things to do than to wait for a silent broker
 _log = logging.getLogger(__name__)
 
 
@@ -74,8 +75,8 @@ class Dispatcher:
         self._app = celery_app(settings)
         self._redis = redis.Redis.from_url(
             settings.broker_url.replace("redis+socket://", "unix://", 1),
-            socket_timeout=_TIMEOUT_SECONDS,
-            socket_connect_timeout=_TIMEOUT_SECONDS,
+            socket_timeout=_QUESTION_SECONDS,
+            socket_connect_timeout=_QUESTION_SECONDS,
         )
 
     def announce(self, job_id: str, type: str) -> bool:

@@ -109,7 +109,9 @@ class Reaper:
         return True
 
     def announce(self, job: Job) -> None:
-        """Publish a queued job's id, and note when."""
+        """Publish a queued job's id, and note when; left for later if the broker is away."""
+        if not self._dispatcher.ready():
+            return
         with self._installation.database.write() as session:
             _mark_announced(session, job)
         self._dispatcher.announce(job.id, job.type)

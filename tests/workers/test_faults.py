@@ -94,6 +94,22 @@ def test_a_killed_broker_disturbs_no_running_job_and_loses_none_that_waits(house
     assert house.wait_for_end(waiting).state == "succeeded"
 
 
+def test_a_broker_that_hangs_holds_up_neither_a_recovery_nor_what_comes_after(house, broker):
+    house.worker()
+    job_id = house.submit("steps=600")
+    house.wait_for_step(job_id, 10)
+    redis = psutil.Process(broker.pid)
+    redis.suspend()
+    time.sleep(6)  # longer than any time-out
+    waiting = house.submit("steps=5", announce=False)
+    token = house.job(job_id).token
+    house.process(job_id).kill()
+    house.wait(job_id, lambda job: job.token > token, seconds=2)
+    redis.resume()
+    assert house.wait_for_end(job_id, seconds=20).state == "succeeded"
+    assert house.wait_for_end(waiting, seconds=20).state == "succeeded"
+
+
 def test_an_emptied_broker_is_filled_again_and_no_further(house, broker: EmbeddedRedis):
     house.worker()
     jobs = [house.submit("steps=100"), *(house.submit("steps=3") for _ in range(4))]
