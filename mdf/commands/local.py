@@ -1,6 +1,7 @@
 """`mdf train --local`: the same training in this process, with its checkpoint in a folder."""
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -38,10 +39,12 @@ def train_here(
 
     A training that was stopped goes on when it is asked for again with the same folder.
     """
+    # Before torch is loaded: OpenMP's threads shall wait for each other asleep, not spinning.
+    # Beside other busy processes training is several times as fast, else as fast as before.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     with server_code():
-        from services.phase1.job import run_discriminator_training
-
         from services.local import LocalRun
+        from services.phase1.job import run_discriminator_training
         from services.phase1.recipe import check_seed_size
         from services.run import Paused
 

@@ -13,7 +13,7 @@ from mdf.client import Client
 
 pytestmark = pytest.mark.slow
 
-LONG = ["--set", "iterations=100000"]
+LONG = ["--preset", "quick", "--set", "iterations=100000"]
 
 
 def test_a_loss_is_trained_followed_and_saved(
@@ -88,7 +88,7 @@ def test_a_local_training_that_is_interrupted_goes_on_to_the_same_bytes(
     start: Callable[..., Any], seed_file: Path, overrides: list[str], tmp_path: Path
 ) -> None:
     command = ("train", seed_file, "--local", "--preset", "quick", *overrides)
-    recipe = ("--set", "iterations=120")
+    recipe = ("--set", "iterations=30")
     whole = start(*command, *recipe, "--out", "whole")
     code, output, errors = whole.end(180)
     assert code == 0, errors
@@ -96,7 +96,7 @@ def test_a_local_training_that_is_interrupted_goes_on_to_the_same_bytes(
     assert output.split() == [f"whole/cat-jpeg{suffix}" for suffix in suffixes]
 
     halved = start(*command, *recipe, "--out", "halved")
-    halved.await_line("iteration 1/120")
+    halved.await_line("iteration 1/30")
     halved.interrupt()
     code, output, errors = halved.end()
     assert (code, output) == (130, "")
