@@ -3,7 +3,6 @@
 The API answers on its port; a worker has told the database within the last minute that it lives.
 """
 
-import socket
 import sys
 from datetime import timedelta
 from urllib.request import urlopen
@@ -25,11 +24,10 @@ def worker_is_alive(settings: Settings) -> bool:
 
     from services.database import Database
     from services.database.schema import Worker, now
+    from services.jobs.locks import this_host
 
     database = Database(settings.sqlalchemy_url)
-    alive = select(Worker.id).where(
-        Worker.host == socket.gethostname(), Worker.last_seen > now() - SILENCE
-    )
+    alive = select(Worker.id).where(Worker.host == this_host(), Worker.last_seen > now() - SILENCE)
     with database.read() as session:
         return session.scalar(alive.limit(1)) is not None
 
