@@ -159,15 +159,25 @@ class House:
             job_id, lambda job: job.progress is not None and job.progress["step"] >= step
         )
 
+    def processes(self, job_id: str) -> list[psutil.Process]:
+        """The processes that have the job."""
+        everything = psutil.process_iter(["cmdline"])
+        return [process for process in everything if job_id in (process.info["cmdline"] or ())]
+
     def process(self, job_id: str) -> psutil.Process:
-        """The job's process."""
+        """The job's process, once it is there."""
         end = time.monotonic() + 10
-        while time.monotonic() < end:
-            for process in psutil.process_iter(["cmdline"]):
-                if job_id in (process.info["cmdline"] or ()):
-                    return process
+        while not (found := self.processes(job_id)):
+            assert time.monotonic() < end, f"no process has {job_id}"
             time.sleep(0.02)
-        raise AssertionError(f"no process has {job_id}")
+        return found[0]
+
+    def wait_until_swept(self) -> None:
+        """Return when no checkpoint is left: it goes after the job has ended."""
+        end = time.monotonic() + 5
+        while left := self.installation.blobs.keys("checkpoints"):
+            assert time.monotonic() < end, left
+            time.sleep(0.02)
 
     def count(self, job_id: str) -> list[int]:
         """What the job published, once."""

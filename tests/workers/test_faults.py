@@ -182,4 +182,4 @@ def test_nothing_is_left_running_when_a_whole_tree_is_killed(house):
     worker.kill()
     worker.wait()
     child.wait(2)
-    assert not [p for p in psutil.process_iter(["cmdline"]) if job_id in (p.info["cmdline"] or ())]
+    assert house.processes(job_id) == []
