@@ -61,3 +61,14 @@ class ApiError(MDFError):
         self.errors = errors
         self.request_id = request_id
         self.retry_after = retry_after
+
+    def about(self, thing: object) -> "ApiError":
+        """The same refusal, whose detail begins with what it is about."""
+        return ApiError(
+            status=self.status,
+            code=self.code,
+            detail=f"{thing}: {self.detail}",
+            errors=self.errors,
+            request_id=self.request_id,
+            retry_after=self.retry_after,
+        )

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mdf.client.downloads import download
 from mdf.client.pages import iterate, page
 from mdf.client.records import Image, Page, parse
 from mdf.client.transport import Transport
+from mdf.errors import ApiError
 
 
 class Images:
@@ -22,14 +23,13 @@ class Images:
         The same pixels uploaded twice are stored once: the first image comes back.
         """
         if isinstance(image, bytes):
-            file = {"file": (name or "image", image)}
-            return parse(Image, self._transport.create("/v1/images", files=file))
+            return self._upload(name or "image", image)
         path = Path(image)
         with path.open("rb") as content:
-            return parse(
-                Image,
-                self._transport.create("/v1/images", files={"file": (name or path.name, content)}),
-            )
+            try:
+                return self._upload(name or path.name, content)
+            except ApiError as error:
+                raise error.about(path) from error
 
     def synthesize(self, kind: str, **parameters: Any) -> Image:
         """Make a synthetic seed: `pink-noise`, `contrast-rings` or `pyramid-permutation`."""
@@ -64,3 +64,7 @@ class Images:
     def delete(self, image_id: str) -> None:
         """Remove an image that no unfinished job needs."""
         self._transport.act(f"/v1/images/{image_id}", method="DELETE")
+
+    def _upload(self, name: str, content: bytes | BinaryIO) -> Image:
+        file = {"file": (name, content)}
+        return parse(Image, self._transport.create("/v1/images", files=file))

@@ -9,7 +9,7 @@ from mdf.client.downloads import download
 from mdf.client.pages import iterate, page
 from mdf.client.records import Comparison, Loss, Page, parse
 from mdf.client.transport import Transport
-from mdf.errors import MDFError
+from mdf.errors import ApiError, MDFError
 
 
 class Losses:
@@ -75,9 +75,11 @@ class Losses:
         if task is not None:
             fields["task"] = json.dumps(task)
         with path.open("rb") as content:
-            answer = self._transport.create(
-                "/v1/losses/import", files={"file": (path.name, content)}, data=fields
-            )
+            upload = {"file": (path.name, content)}
+            try:
+                answer = self._transport.create("/v1/losses/import", files=upload, data=fields)
+            except ApiError as error:
+                raise error.about(path) from error
         return parse(Loss, answer)
 
     def compare(

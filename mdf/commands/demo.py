@@ -160,7 +160,13 @@ def _measure(
 
 
 def _table(rows: Sequence[sensitivity.Row], names: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("", no_wrap=True)
     for heading in ("PSNR", *names, "mean"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -25,7 +25,7 @@ def list_images(
         print_json(images)
         return
     print_table(
-        ("IMAGE", "PIXELS", "SIZE", "NAME", "CREATED"),
+        ("IMAGE", "PIXELS", "SIZE", "NAME", "AGE"),
         [
             (
                 image.id,

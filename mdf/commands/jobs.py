@@ -46,7 +46,7 @@ def list_jobs(
         print_json(jobs)
     else:
         print_table(
-            ("JOB", "STATE", "DONE", "TASK", "NAME", "CREATED"),
+            ("JOB", "STATE", "DONE", "TASK", "NAME", "AGE"),
             [
                 (
                     job.id,

@@ -92,7 +92,7 @@ def list_keys(
         print_json(found)
         return
     print_table(
-        ("KEY", "SCOPES", "OWNER", "NAME", "CREATED", "LAST USED", ""),
+        ("KEY", "SCOPES", "OWNER", "NAME", "AGE", "USED", ""),
         [
             (
                 key.id,

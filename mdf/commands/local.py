@@ -93,20 +93,33 @@ def _validate(
 
     from services.phase1.recipe import DiscriminatorTraining
 
+    job = {
+        "seed_image_ids": [seed.digest for seed in seeds],
+        "task": task,
+        "preset": preset,
+        "recipe": recipe,
+    }
     try:
-        return DiscriminatorTraining.model_validate(
-            {
-                "seed_image_ids": [seed.digest for seed in seeds],
-                "task": task,
-                "preset": preset,
-                "recipe": recipe,
-            }
-        )
+        return DiscriminatorTraining.model_validate(job)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+            f"{_place(fault['loc'], job)}: {fault['msg']}" for fault in error.errors()
         )
         raise CommandError(faults) from error
+
+
+def _place(location: tuple[int | str, ...], content: Any) -> str:
+    """`task.quality` for a fault's location, which also holds names of union members."""
+    names = []
+    for part in location:
+        if isinstance(content, dict):
+            known, content = part in content, content.get(part, content)
+        else:
+            known = isinstance(content, list) and isinstance(part, int)
+            content = content[part] if known else content
+        if known or part == location[-1]:
+            names.append(str(part))
+    return ".".join(names)
 
 
 def _identity(spec: "DiscriminatorTraining") -> str:

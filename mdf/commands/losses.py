@@ -39,7 +39,7 @@ def list_losses(
         print_json(losses)
         return
     print_table(
-        ("LOSS", "TASK", "SCALES", "SIZE", "NAME", "CREATED"),
+        ("LOSS", "TASK", "SCALES", "SIZE", "NAME", "AGE"),
         [
             (
                 loss.id,

@@ -81,6 +81,8 @@ def read_settings(changes: list[str] | None) -> dict[str, Any]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise typer.BadParameter(f"there is no file {path}", param_hint="--task")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

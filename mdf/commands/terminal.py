@@ -45,7 +45,13 @@ def print_table(
     first_column: int = len("job_") + 32,
 ) -> None:
     """A table without lines; the first column, by default an id's, is never cut."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+        padding=(0, 1, 0, 0),
+    )
     table.add_column(headings[0], no_wrap=True, min_width=first_column)
     for heading in headings[1:]:
         table.add_column(heading, overflow="fold")
@@ -91,8 +97,8 @@ def age(moment: datetime) -> str:
     seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
     for unit, length, limit in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86400)):
         if seconds < limit:
-            return f"{seconds // length:.0f} {unit} ago"
-    return f"{seconds // 86400:.0f} d ago"
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds // 86400:.0f} d"
 
 
 def moment(time: datetime | None) -> str | None:

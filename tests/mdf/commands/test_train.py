@@ -118,7 +118,7 @@ def test_a_local_training_that_is_interrupted_goes_on_to_the_same_bytes(
         (["--sigma", "0", "9"], "--sigma belongs to --task denoising, not to jpeg"),
         (["--task", "sisr", "--quality", "7", "9"], "--quality belongs to --task jpeg"),
         (["--set", "iterations"], "'iterations' is not NAME=VALUE"),
-        (["--quality", "seven", "9"], "seven"),
+        (["--quality", "seven", "9"], "integer"),
         (["--task", "missing.json"], "there is no file missing.json"),
         (["nowhere.png"], "there is no file nowhere.png"),
     ],
