@@ -125,7 +125,7 @@ class Client:
             recipe: hyperparameters that differ from the preset.
             name: what to call job and loss.
             priority: higher runs earlier.
-            deadline: a job that has not started by then expires.
+            deadline: a job that is not done by then fails, or expires if it has not started.
         """
         seeds = [seed] if isinstance(seed, str | Path | bytes | Image) else [*seed]
         job: dict[str, Any] = {

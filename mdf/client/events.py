@@ -41,7 +41,7 @@ def follow(
             if ended or _has_ended(transport, job_id, after):
                 return
         except MDFError as error:
-            if not _passing(error) or time.monotonic() - last_contact > patience:
+            if not passing(error) or time.monotonic() - last_contact > patience:
                 raise
             if on_lost is not None:
                 on_lost(error)
@@ -86,7 +86,7 @@ def _has_ended(transport: Transport, job_id: str, after: int) -> bool:
     return not records(Event, transport.get(f"/v1/jobs/{job_id}/events", after=after, limit=1))
 
 
-def _passing(error: MDFError) -> bool:
+def passing(error: MDFError) -> bool:
     """Whether the fault may pass by itself, as when the server restarts."""
     return isinstance(error, UnreachableError) or (
         isinstance(error, ApiError) and (error.status >= 500 or error.status == 429)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mdf.client.downloads import download
-from mdf.client.events import follow
+from mdf.client.events import follow, passing
 from mdf.client.pages import iterate, page, records
 from mdf.client.records import Artifact, Event, Job, Metric, Page, Sample, parse
 from mdf.client.transport import Transport
-from mdf.errors import MDFError, UnreachableError
+from mdf.errors import MDFError
 
 
 class Jobs:
@@ -54,7 +54,7 @@ class Jobs:
         return self._ask(job_id, "finish")
 
     def retry(self, job_id: str) -> Job:
-        """Run a job again that failed, was canceled or has expired."""
+        """Run a job again that failed or was canceled."""
         return self._ask(job_id, "retry")
 
     def update(self, job_id: str, *, name: str | None = None, priority: int | None = None) -> Job:
@@ -91,16 +91,16 @@ class Jobs:
     def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 300.0) -> Job:
         """Return the job when it has ended, well or not: see `Job.succeeded`.
 
-        Raises TimeoutError after `timeout` seconds, and UnreachableError when there has been
-        no server for `patience` seconds.
+        Raises TimeoutError after `timeout` seconds, and the last fault when there has been
+        no server, or none that works, for `patience` seconds.
         """
         started = last_contact = time.monotonic()
         pause = 0.1
         while True:
             try:
                 job = self.get(job_id)
-            except UnreachableError:
-                if time.monotonic() - last_contact > patience:
+            except MDFError as error:
+                if not passing(error) or time.monotonic() - last_contact > patience:
                     raise
             else:
                 last_contact = time.monotonic()

@@ -96,6 +96,23 @@ def test_waiting_survives_a_server_that_restarts(server: Any) -> None:
     assert (job.succeeded, job.loss_id) == (True, "loss_1")
 
 
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_waiting_survives_a_fault_that_passes(server: Any, status: int) -> None:
+    server.reply(status, b"<html>Bad Gateway</html>")
+    server.reply_json(200, JOB | {"state": "succeeded"})
+    assert Client(server.url, retries=0).jobs.wait("job_1").succeeded
+
+
+def test_waiting_ends_at_a_refusal_and_when_patience_does(server: Any) -> None:
+    server.reply(502)
+    with pytest.raises(ApiError):
+        Client(server.url, retries=0).jobs.wait("job_1", patience=-1)
+    server.reply_json(404, {"code": "not_found", "detail": "no job job_1"})
+    server.reply_json(404, {"code": "not_found", "detail": "no job job_1"})
+    with pytest.raises(ApiError, match="no job job_1"):
+        Client(server.url, retries=0).jobs.wait("job_1")
+
+
 def test_waiting_can_be_limited(server: Any) -> None:
     server.reply_json(200, JOB)
     with pytest.raises(TimeoutError, match="job job_1 has not ended within 0 seconds"):
