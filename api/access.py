@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import service_problem
+from api.errors import DATABASE_FAULTS, database_problem, service_problem
 from services import access, keys
 from services.access import LOCAL, Caller
 from services.errors import ForbiddenError, ServiceError, UnauthenticatedError
@@ -40,6 +40,9 @@ class Guard:
                 scope["state"]["caller"] = await anyio.to_thread.run_sync(self._admit, scope)
             except ServiceError as error:
                 await service_problem(scope, error)(scope, receive, send)
+                return
+            except DATABASE_FAULTS as error:  # the framework's handlers lie further inside
+                await database_problem(scope, error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

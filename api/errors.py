@@ -43,6 +43,9 @@ _HTTP_CODES = {
     416: "range_not_satisfiable",
 }
 
+# The database is away, busy or full: no defect of ours.
+DATABASE_FAULTS = (OperationalError, PoolTimeoutError)
+
 _log = logging.getLogger(__name__)
 
 
@@ -118,6 +121,21 @@ def service_problem(scope: Mapping[str, Any], error: ServiceError) -> Response:
     )
 
 
+def database_problem(scope: Mapping[str, Any], error: Exception) -> Response:
+    """What the database could not do, one of DATABASE_FAULTS."""
+    _log.error("%s: the database: %s", scope["state"]["request_id"], error)
+    if "disk is full" in str(error):
+        detail = "the server's disk is full: delete losses, jobs or images, or free some space"
+        return problem(scope, status=507, code="disk_full", detail=detail)
+    return problem(
+        scope,
+        status=503,
+        code="unavailable",
+        detail="the database is busy or away; try again in a moment",
+        headers={"Retry-After": "2"},
+    )
+
+
 def internal_problem(scope: Mapping[str, Any]) -> Response:
     """An error of ours; what it was stands in the log only."""
     return problem(
@@ -167,17 +185,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeoutError)
     async def refuse_without_database(request: Request, error: Exception) -> Response:
-        _log.error("%s: the database: %s", request.scope["state"]["request_id"], error)
-        if "disk is full" in str(error):
-            detail = "the server's disk is full: delete losses, jobs or images, or free some space"
-            return problem(request.scope, status=507, code="disk_full", detail=detail)
-        return problem(
-            request.scope,
-            status=503,
-            code="unavailable",
-            detail="the database is busy or away; try again in a moment",
-            headers={"Retry-After": "2"},
-        )
+        return database_problem(request.scope, error)
 
 
 def field_problems(errors: Sequence[Mapping[str, Any]], body: Any) -> list[Problem]:

@@ -7,9 +7,12 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.access import PROTECTED, Needs, is_loopback
 from api.app import create_app
+from services import keys
 from services.installation import Installation
 
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs"}
@@ -272,3 +275,23 @@ def test_secrets_never_reach_the_log(client: TestClient, make_key: Keys, caplog)
     assert "/v1/api-keys" in ours
     for secret in (headers["Authorization"].rpartition("_")[2], made.json()["secret"], "hidden"):
         assert secret not in ours
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OperationalError("SELECT", {}, Exception("database is locked")),
+        PoolTimeoutError("QueuePool limit reached"),
+    ],
+)
+def test_a_database_that_is_busy_at_the_door_is_told(
+    client: TestClient, assert_problem, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    for headers, name in (({}, "required"), ({"Authorization": "Bearer x"}, "authenticate")):
+        monkeypatch.setattr(keys, name, fail)
+        answer = client.get("/v1/jobs", headers=headers)
+        assert_problem(answer, 503, "unavailable")
+        assert answer.headers["retry-after"] == "2"
