@@ -242,7 +242,9 @@ RAW = {
 @pytest.mark.parametrize("wrap", [as_stream, as_archive])
 @pytest.mark.parametrize("raw", RAW, ids=repr)
 def test_hand_made_pickles_are_refused(raw, wrap):
-    with pytest.raises(ArtefactError, match=RAW[raw] if wrap is as_archive else ""):
+    # A stream reads on behind the pickle, and may find the file damaged before it is refused.
+    message = RAW[raw] if wrap is as_archive else None
+    with pytest.raises(ArtefactError, match=message):
         read_published(wrap(raw))
 
 
