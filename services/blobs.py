@@ -3,18 +3,26 @@
 A folder on one machine, S3, GCS or Azure on many, through one library and one code.
 """
 
-import os
+import errno
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import obstore
+from obstore.exceptions import BaseError as ObjectStoreError
 from obstore.exceptions import NotFoundError as ObjectMissing
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from services.errors import DiskFullError
+from services.errors import DiskFullError, StorageError
+from services.files import replace_file
+
+_DRAFT = ".tmp-"  # how the name of a file begins that is being written into a folder
 
 
 @dataclass(frozen=True)
@@ -50,16 +58,14 @@ class Blobs:
 
     def put(self, key: str, content: bytes) -> StoredFile:
         """Store `content`; it is durable and whole when this returns, or not there at all."""
-        if self.folder is not None:
-            self._check_free(len(content))
-        try:
-            obstore.put(self._store, key, content)
-            if self.folder is not None:
-                # The library writes to a temporary name and renames; durable it becomes here.
-                _sync(self.folder / key)
-                _sync((self.folder / key).parent)
-        except OSError as error:
-            raise DiskFullError(f"cannot store {key}: {error}") from error
+        with _storing(key):
+            if self.folder is None:
+                obstore.put(self._store, key, content)
+            else:
+                # Not by the library: it makes neither the file nor its folder durable.
+                self._check_free(len(content))
+                draft = _DRAFT + secrets.token_hex(8)
+                replace_file(self.folder / key, content, draft=draft)
         return StoredFile(blob=key, size=len(content), sha256=sha256(content).hexdigest())
 
     def get(self, key: str) -> bytes:
@@ -92,7 +98,20 @@ class Blobs:
     def keys(self, prefix: str) -> list[str]:
         """All keys below `prefix`, sorted."""
         found = obstore.list(self._store, prefix).collect()
-        return sorted(entry["path"] for entry in found)
+        return sorted(entry["path"] for entry in found if not _is_draft(entry["path"]))
+
+    def sweep_drafts(self, age: timedelta) -> int:
+        """Remove what puts that were killed have left, if older than `age`; returns how many."""
+        if self.folder is None:
+            return 0
+        before = time.time() - age.total_seconds()
+        removed = 0
+        for draft in self.folder.rglob(f"{_DRAFT}*"):
+            with suppress(FileNotFoundError):  # another's sweep was quicker
+                if draft.stat().st_mtime < before:
+                    draft.unlink()
+                    removed += 1
+        return removed
 
     def free_bytes(self) -> int | None:
         """Free disk below a folder; nothing is known of a bucket."""
@@ -107,9 +126,19 @@ class Blobs:
             )
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _is_draft(key: str) -> bool:
+    return key.rpartition("/")[2].startswith(_DRAFT)
+
+
+@contextmanager
+def _storing(key: str) -> Iterator[None]:
+    """Turn what the disk or the bucket says into errors of the service."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFullError(f"cannot store {key}: {error.strerror}; free some space") from error
+        raise StorageError(f"cannot store {key}: {error.strerror or error}") from error
+    except ObjectStoreError as error:
+        reason = str(error).partition("\n")[0]  # the rest is for the library's makers
+        raise StorageError(f"cannot store {key}: {reason}") from error

@@ -100,6 +100,10 @@ class DiskFullError(ServiceError):
     code = "disk_full"
 
 
+class StorageError(ServiceError):
+    """The blob store refused or failed: a fault of the disk, its permissions or the bucket."""
+
+
 class DivergedError(ServiceError):
     """Training produced a value that is not finite; the last good checkpoint is kept."""
 

@@ -1,10 +1,10 @@
 """A run without a server: checkpoint and pictures in a folder (`mdf train --local`)."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.files import replace_file
 from services.run import Signal
 
 
@@ -88,14 +88,4 @@ class LocalRun:
 
     @staticmethod
     def _write(path: Path, content: bytes) -> None:
-        draft = path.with_name(f".{path.name}.new")
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, content, draft=f".{path.name}.new")

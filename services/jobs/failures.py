@@ -3,7 +3,7 @@
 import errno
 from typing import Any, Literal
 
-from services.errors import DiskFullError, DivergedError, ServiceError
+from services.errors import DiskFullError, DivergedError, ServiceError, StorageError
 
 Code = Literal[
     "out_of_memory",
@@ -30,6 +30,8 @@ def describe(error: BaseException) -> dict[str, Any]:
             return failure("diverged", message, retryable=False)
         case DiskFullError(message=message):
             return failure("disk_full", message, retryable=True)
+        case StorageError(message=message):
+            return failure("internal", message, retryable=True)
         case ServiceError(message=message):
             return failure("bad_input", message, retryable=False)
         case _:

@@ -21,6 +21,7 @@ from services.jobs.locks import Locks, this_host
 
 PATROL_SECONDS = 0.5
 _SWEEP_SECONDS = 300.0
+_DRAFT_AGE = timedelta(hours=1)  # of a file that nobody is still writing
 _FOLDERS = ("checkpoints", "samples", "artifacts")
 _KEPT_CHECKPOINT = select(Job.id, Job.state, Job.checkpoint)
 _log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Reaper:
                 folder == "checkpoints" and job.state in TERMINAL and key != job.checkpoint
             ):
                 blobs.delete(key)
+        blobs.sweep_drafts(_DRAFT_AGE)
         self._locks.sweep(held)
         stale = now() - timedelta(seconds=max(60.0, 2 * self._settings.lease_seconds))
         with self._installation.database.write() as session:

@@ -1,12 +1,18 @@
 """The blob store, on a real folder."""
 
+import errno
+import os
+import time
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from services.blobs import BlobMissingError, Blobs
-from services.errors import DiskFullError
+from services.errors import DiskFullError, StorageError
 
 
 @pytest.fixture
@@ -56,3 +62,64 @@ def test_a_put_below_the_floor_of_free_disk_is_refused_and_says_what_to_do(tmp_p
     with pytest.raises(DiskFullError, match="MDF_DISK_FLOOR_BYTES"):
         blobs.put("a", b"x")
     assert blobs.keys("") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.ENOSPC, DiskFullError),
+        (errno.EDQUOT, DiskFullError),
+        (errno.EIO, StorageError),
+        (errno.EACCES, StorageError),
+    ],
+)
+def test_only_a_full_disk_is_called_full_and_nothing_is_left(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    blobs.put("folder/a", b"first")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(error, match="cannot store folder/a"):
+        blobs.put("folder/a", b"second")
+    assert blobs.get("folder/a") == b"first"
+    assert blobs.folder is not None
+    assert [path.name for path in (blobs.folder / "folder").iterdir()] == ["a"]
+
+
+def test_a_put_makes_the_file_and_every_new_folder_durable(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda number: synced.append(str(Path(f"/proc/self/fd/{number}").readlink()))
+    )
+    blobs.put("one/two/a", b"x")
+    root = str(blobs.folder)
+    assert [root, f"{root}/one", f"{root}/one/two"] == [synced[0], synced[1], synced[-1]]
+    assert synced[2].startswith(f"{root}/one/two/.tmp-")
+
+
+def test_what_a_killed_put_left_is_no_key_and_is_swept_once_old(blobs: Blobs) -> None:
+    blobs.put("checkpoints/job/a", b"x")
+    assert blobs.folder is not None
+    old, new = (blobs.folder / "checkpoints" / "job" / f".tmp-{name}" for name in ("old", "new"))
+    for draft in (old, new):
+        draft.write_bytes(b"half")
+    hour_ago = time.time() - 3601
+    os.utime(old, (hour_ago, hour_ago))
+    assert blobs.keys("checkpoints") == ["checkpoints/job/a"]
+    assert blobs.sweep_drafts(timedelta(hours=1)) == 1
+    assert sorted(path.name for path in old.parent.iterdir()) == [".tmp-new", "a"]
+
+
+def test_a_bucket_that_fails_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = Blobs("memory:///")
+
+    def fail(*_: object) -> None:
+        raise GenericError("no route to the bucket")
+
+    monkeypatch.setattr(obstore, "put", fail)
+    with pytest.raises(StorageError, match="no route"):
+        blobs.put("a", b"x")

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from services.errors import BadInputError, DiskFullError, DivergedError
+from services.errors import BadInputError, DiskFullError, DivergedError, StorageError
 from services.jobs.failures import DeadlineExceededError, describe
 
 
@@ -18,6 +18,7 @@ class OutOfMemoryError(RuntimeError):
         (DeadlineExceededError(), "deadline_exceeded", False),
         (DivergedError("the loss is not finite"), "diverged", False),
         (DiskFullError("no space"), "disk_full", True),
+        (StorageError("no permission"), "internal", True),
         (OSError(errno.ENOSPC, "no space"), "disk_full", True),
         (BadInputError("seed too small"), "bad_input", False),
         (MemoryError(), "out_of_memory", True),
