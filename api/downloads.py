@@ -55,17 +55,22 @@ def download(
     headers["Content-Disposition"] = _disposition(filename)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    content = _open(blobs, file, start, end - start)
-    return StreamingResponse(content, status, headers, media_type=media_type)
+    chunks = _open(blobs, file, start, end - start)
+    return StreamingResponse(chunks, status, headers, media_type=media_type)
 
 
 def stored(blobs: Blobs, blob: str) -> StoredFile:
     """What lies under a key whose size and digest no row keeps: small files only."""
-    try:
-        content = blobs.get(blob)
-    except BlobMissingError as error:
-        raise NotFoundError("the file is gone: its job was deleted meanwhile") from error
+    content = read_whole(blobs, blob)
     return StoredFile(blob=blob, size=len(content), sha256=sha256(content).hexdigest())
+
+
+def read_whole(blobs: Blobs, blob: str) -> bytes:
+    """The whole of a blob; NotFoundError if it was deleted after its row was read."""
+    try:
+        return blobs.get(blob)
+    except BlobMissingError as error:
+        raise NotFoundError("the file is gone: it was deleted meanwhile") from error
 
 
 def plain_name(name: str, fallback: str) -> str:

@@ -106,8 +106,7 @@ def get_image_content(
 )
 def delete_image(image_id: ImageId, caller: Writer, installed: Installed) -> None:
     """Delete an image that no unfinished job needs."""
-    with installed.database.write() as session:
-        catalogue.delete(session, installed.blobs, image_id, caller)
+    catalogue.delete(installed.database, installed.blobs, image_id, caller)
 
 
 def store(creation: Creation, decoded: DecodedImage, name: str, caller: Caller) -> Response:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.access import Reader, Writer
 from api.bodies import StrictRoute, parse_json
 from api.creation import Created, Creating
-from api.downloads import RESPONSES, download, plain_name
+from api.downloads import RESPONSES, download, plain_name, read_whole
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Shared
@@ -167,8 +167,7 @@ async def compare_images(
 )
 def delete_loss(loss_id: LossId, caller: Writer, installed: Installed) -> None:
     """Delete a loss and its files; the job that trained it stays."""
-    with installed.database.write() as session:
-        catalogue.delete(session, installed.blobs, loss_id, caller)
+    catalogue.delete(installed.database, installed.blobs, loss_id, caller)
 
 
 def _read_task(text: str) -> dict[str, Any]:
@@ -212,9 +211,9 @@ def _comparands(
         )
     comparison.check_sizes((image.width, image.height), (reference.width, reference.height))
     return (
-        installation.blobs.get(artefact.blob),
-        installation.blobs.get(image.blob),
-        installation.blobs.get(reference.blob),
+        read_whole(installation.blobs, artefact.blob),
+        read_whole(installation.blobs, image.blob),
+        read_whole(installation.blobs, reference.blob),
     )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from api.access import Writer
 from api.bodies import StrictRoute
 from api.creation import Creating, Creation
+from api.downloads import read_whole
 from api.errors import documented
 from api.routers.images import store
 from api.runtime import Shared
@@ -27,7 +28,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"], route_class=StrictRoute
     operation_id="synthesize_image",
     responses={
         200: {"model": ImageOut, "description": "the caller has these pixels already"},
-        **documented(400, 401, 403, 409, 413, 415, 422, 507),
+        **documented(400, 401, 403, 404, 409, 413, 415, 422, 503, 507),
     },
 )
 async def synthesize_image(
@@ -47,7 +48,7 @@ def _source(
         return None
     with installation.database.read() as session:
         image = catalogue.referenced(session, synthesis.image_id, caller, "/image_id")
-    return catalogue.pixels(installation.blobs.get(image.blob))
+    return catalogue.pixels(read_whole(installation.blobs, image.blob))
 
 
 def _keep(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.blobs import Blobs, StoredFile
-from services.database import hold
+from services.database import Database, hold
 from services.database.schema import Job, Loss, LossFile, now
 from services.errors import NotFoundError
 from services.ids import new_id
@@ -98,17 +98,19 @@ def file(session: Session, loss_id: str, file_format: str) -> StoredFile:
     return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
 
 
-def delete(session: Session, blobs: Blobs, loss_id: str, caller: Caller) -> None:
+def delete(database: Database, blobs: Blobs, loss_id: str, caller: Caller) -> None:
     """Forget a loss; a file that no other loss has goes with it."""
-    loss = get(session, loss_id, caller)
-    keys = [row.blob for row in files(session, loss.id)]
-    session.delete(loss)
-    session.flush()
+    with database.write() as session:
+        loss = get(session, loss_id, caller)
+        keys = [row.blob for row in files(session, loss.id)]
+        session.delete(loss)
+    # After the commit: no row may be left without its blob. Held, so that nobody refers to a
+    # blob between the count and its end.
     for key in keys:
-        hold(session, key)
-        # Inside the transaction, so that nobody can refer to the blob again in between.
-        if not session.scalar(select(func.count()).where(LossFile.blob == key)):
-            blobs.delete(key)
+        with database.write() as session:
+            hold(session, key)
+            if not session.scalar(select(func.count()).where(LossFile.blob == key)):
+                blobs.delete(key)
 
 
 def _add(

@@ -254,6 +254,19 @@ def test_what_cannot_be_compared_is_refused(client: TestClient, loss: dict, asse
     assert_problem(client.post("/v1/losses/loss_0/compare", json=wanted), 404, "not_found")
 
 
+def test_a_file_that_vanishes_meanwhile_is_not_found(
+    client: TestClient, loss: dict, assert_problem
+) -> None:
+    blobs = client.app.state.runtime.installation.blobs  # type: ignore[attr-defined]  # our app
+    image = upload(client, PHOTO[:48])
+    blobs.delete(f"images/{client.get(f'/v1/images/{image}').json()['digest']}.png")
+    wanted = {"image_id": image, "reference_image_id": image}
+    answer = client.post(f"/v1/losses/{loss['id']}/compare", json=wanted)
+    assert_problem(answer, 404, "not_found")
+    wanted = {"kind": "pyramid-permutation", "image_id": image}
+    assert_problem(client.post("/v1/images/synthesize", json=wanted), 404, "not_found")
+
+
 def test_the_card_says_what_it_is_and_how_to_use_it(client: TestClient, loss: dict) -> None:
     answer = client.get(f"/v1/losses/{loss['id']}/card")
     assert answer.headers["content-type"] == "text/markdown; charset=utf-8"

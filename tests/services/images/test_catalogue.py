@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from skimage import data
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from services.access import LOCAL, Caller
 from services.blobs import BlobMissingError
@@ -27,6 +29,10 @@ def rocket() -> DecodedImage:
 def add(installation: Installation, decoded: DecodedImage, caller: Caller) -> tuple[Image, bool]:
     with installation.database.write() as session:
         return catalogue.add(session, installation.blobs, decoded, name="rocket.png", caller=caller)
+
+
+def delete(installation: Installation, image: Image, caller: Caller) -> None:
+    catalogue.delete(installation.database, installation.blobs, image.id, caller)
 
 
 def test_an_owner_has_the_same_pixels_once(
@@ -67,13 +73,11 @@ def test_a_blob_goes_with_the_last_image_that_has_it(
 ) -> None:
     of_anna, _ = add(installation, rocket, ANNA)
     of_bert, _ = add(installation, rocket, BERT)
-    with installation.database.write() as session:
-        with pytest.raises(NotFoundError):
-            catalogue.delete(session, installation.blobs, of_anna.id, BERT)
-        catalogue.delete(session, installation.blobs, of_anna.id, ANNA)
+    with pytest.raises(NotFoundError):
+        delete(installation, of_anna, BERT)
+    delete(installation, of_anna, ANNA)
     assert installation.blobs.get(of_bert.blob) == rocket.png
-    with installation.database.write() as session:
-        catalogue.delete(session, installation.blobs, of_bert.id, BERT)
+    delete(installation, of_bert, BERT)
     with pytest.raises(BlobMissingError):
         installation.blobs.get(of_bert.blob)
 
@@ -86,13 +90,53 @@ def test_an_image_that_an_unfinished_job_needs_is_kept(
     )
     with installation.database.write() as session:
         job = submission.submit(session, spec, caller=LOCAL)
-    with (
-        installation.database.write() as session,
-        pytest.raises(ConflictError, match=f"a seed of job {job.id}"),
-    ):
-        catalogue.delete(session, installation.blobs, seed_image.id, LOCAL)
+    with pytest.raises(ConflictError, match=f"a seed of job {job.id}"):
+        delete(installation, seed_image, LOCAL)
     with installation.database.write() as session:
         requests.cancel(session, job.id, LOCAL)
-    with installation.database.write() as session:
-        catalogue.delete(session, installation.blobs, seed_image.id, LOCAL)
+    delete(installation, seed_image, LOCAL)
     assert installation.blobs.keys("images") == []
+
+
+def test_an_image_is_kept_for_another_owners_job_too(
+    installation: Installation, rocket: DecodedImage
+) -> None:
+    image, _ = add(installation, rocket, ANNA)
+    spec = DiscriminatorTraining.model_validate(
+        {"seed_image_ids": [image.id], "task": {"kind": "jpeg"}, "preset": "quick"}
+    )
+    with installation.database.write() as session:
+        job = submission.submit(session, spec, caller=ADMIN)
+    with pytest.raises(ConflictError, match=f"a seed of job {job.id}"):
+        delete(installation, image, ANNA)
+
+
+def test_a_job_that_gets_in_first_keeps_its_image(
+    installation: Installation, seed_image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on PostgreSQL, where the deletion waits in `hold` for a submission to commit."""
+    spec = DiscriminatorTraining.model_validate(
+        {"seed_image_ids": [seed_image.id], "task": {"kind": "jpeg"}, "preset": "quick"}
+    )
+    monkeypatch.setattr(
+        catalogue, "hold", lambda session, _: submission.submit(session, spec, caller=LOCAL)
+    )
+    with pytest.raises(ConflictError, match="is a seed of job"):
+        delete(installation, seed_image, LOCAL)
+
+
+def test_a_deletion_that_does_not_commit_keeps_the_blob(
+    installation: Installation, rocket: DecodedImage
+) -> None:
+    image, _ = add(installation, rocket, ANNA)
+
+    def fail(_: Session) -> None:
+        raise OSError("no commit")
+
+    event.listen(Session, "before_commit", fail)
+    try:
+        with pytest.raises(OSError, match="no commit"):
+            delete(installation, image, ANNA)
+    finally:
+        event.remove(Session, "before_commit", fail)
+    assert installation.blobs.get(image.blob) == rocket.png

@@ -95,8 +95,7 @@ def test_retry_begins_with_all_attempts_and_keeps_the_checkpoint(desk):
 
 def test_a_job_whose_seed_is_gone_cannot_be_retried(desk):
     job = put_in(desk, State.FAILED)
-    with desk.installation.database.write() as session:
-        catalogue.delete(session, desk.installation.blobs, desk.seed.id, LOCAL)
+    catalogue.delete(desk.installation.database, desk.installation.blobs, desk.seed.id, LOCAL)
     with pytest.raises(ConflictError, match="no image"):
         desk.ask(requests.retry, job)
 
