@@ -56,7 +56,7 @@ def test_there_is_a_torch_for_each_device(instructions: list[tuple[str, str]]) -
     stages = of(instructions, "FROM")
     assert stages[-1] == "torch-${DEVICE}"
     assert {"base AS torch-cpu", "base AS torch-cuda"} <= set(stages)
-    assert of(instructions, "ARG") == ["DEVICE=cpu"]
+    assert of(instructions, "ARG") == ["DEVICE=cpu", 'PIP_EXTRA_INDEX_URL=""']
 
 
 def test_everything_that_is_copied_is_there_and_not_ignored(
