@@ -58,6 +58,7 @@ class JobRun:
         self._progress_stored = 0.0
         self._checkpoint_due = self._renewed + self._settings.checkpoint_seconds
         self._checkpoint_number = 0
+        self._asked_to_save = False  # at the last poll
         job = self._write_patiently()
         self._desired = job.desired_state
         self._deadline = job.deadline
@@ -103,9 +104,14 @@ class JobRun:
             raise DeadlineExceededError
         if self._desired == "pause" or self._stopping.is_set():
             return Signal.PAUSE
-        if time.monotonic() >= self._checkpoint_due:
+        # Never one checkpoint straight after another while finishing: where an iteration
+        # outlasts the time between them, one is always due.
+        finishing = self._desired == "finish"
+        if time.monotonic() >= self._checkpoint_due and not (finishing and self._asked_to_save):
+            self._asked_to_save = True
             return Signal.CHECKPOINT
-        return Signal.FINISH if self._desired == "finish" else Signal.CONTINUE
+        self._asked_to_save = False
+        return Signal.FINISH if finishing else Signal.CONTINUE
 
     def plan(self, costs: Sequence[float]) -> None:
         """Relative cost of an iteration in each scale, for the fraction and the ETA."""

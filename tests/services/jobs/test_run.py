@@ -111,6 +111,18 @@ def test_poll_asks_for_a_checkpoint_when_one_is_due_even_while_finishing(desk, j
     assert run.poll() is Signal.PAUSE
 
 
+def test_finish_is_told_although_a_checkpoint_is_due_at_every_poll(desk, job, run):
+    desk.ask(requests.finish, job)
+    run.pulse()
+    signals = []
+    for _ in range(4):
+        time.sleep(0.25)  # an iteration, longer than the time between checkpoints
+        signals.append(run.poll())
+        if signals[-1] is Signal.CHECKPOINT:
+            run.save_checkpoint(b"state")
+    assert signals == [Signal.CHECKPOINT, Signal.FINISH] * 2
+
+
 def test_poll_ends_a_job_whose_deadline_has_passed(desk, installation, job, stopping):
     claim = desk.claim(job)
     with installation.database.write() as session:
