@@ -2,14 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from services.blobs import StoredFile
-from services.database import hold
 from services.database.schema import Artifact, Image, Job, now
 from services.ids import new_id
 from services.images import catalogue
@@ -70,11 +67,7 @@ def train_discriminators(installation: Installation, job: Job, run: JobRun) -> P
     sheet = blobs.put(f"artifacts/{job.id}/contact_sheet", package.contact_sheet)
 
     def publish(session: Session, job: Job) -> None:
-        files: dict[str, StoredFile] = {}
-        for file_format, content in sorted(package.files.items()):
-            key = losses.blob_key(sha256(content).hexdigest(), file_format)
-            hold(session, key)  # nobody deletes the same file of another loss meanwhile
-            files[file_format] = blobs.put(key, content)
+        files = losses.store(session, blobs, dict(sorted(package.files.items())))
         losses.add_trained(session, job=job, manifest=package.manifest.to_dict(), files=files)
         session.add(
             Artifact(

@@ -1,13 +1,14 @@
 """Accepting a job: what is checked at the door, and the row that promises it will be done."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.database import hold
-from services.database.schema import Job, now
-from services.errors import BadInputError, NotFoundError, Problem
+from services.database.schema import Image, Job, now
+from services.errors import BadInputError, Problem
 from services.ids import new_id
 from services.images import catalogue
 from services.jobs import lifecycle
@@ -59,22 +60,26 @@ def submit(
 def check_seeds(session: Session, spec: DiscriminatorTraining, caller: Caller) -> None:
     """Refuse a spec whose seed images the caller cannot see, or that are too small for it."""
     recipe = spec.resolved_recipe()
-    for position, image_id in enumerate(spec.seed_image_ids):
-        pointer = f"/seed_image_ids/{position}"
-        try:
-            # Held, and then looked at once more: nobody deletes it before the job is there.
-            hold(session, catalogue.get(session, image_id, caller).digest)
-            image = catalogue.get(session, image_id, caller)
-        except NotFoundError:
-            raise BadInputError(
-                f"there is no image {image_id}", problems=(Problem(pointer, "no such image"),)
-            ) from None
+    # Held, and then looked at once more: nobody deletes an image before the job is there.
+    # In the order of digests: submits that name the same images never wait for each other.
+    for digest in sorted({image.digest for _, image in _seeds(session, spec, caller)}):
+        hold(session, digest)
+    for pointer, image in _seeds(session, spec, caller):
         try:
             check_seed_size(recipe, image.width, image.height)
         except BadInputError as error:
             raise BadInputError(
-                f"image {image_id}: {error.message}", problems=(Problem(pointer, error.message),)
+                f"image {image.id}: {error.message}", problems=(Problem(pointer, error.message),)
             ) from None
+
+
+def _seeds(
+    session: Session, spec: DiscriminatorTraining, caller: Caller
+) -> Iterator[tuple[str, Image]]:
+    """The seed images in the order of the spec, each with the JSON pointer to its id."""
+    for position, image_id in enumerate(spec.seed_image_ids):
+        pointer = f"/seed_image_ids/{position}"
+        yield pointer, catalogue.referenced(session, image_id, caller, pointer)
 
 
 def _resolved(spec: DiscriminatorTraining) -> dict[str, object]:

@@ -1,0 +1,73 @@
+"""Submitting beside others who do the same."""
+
+import threading
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from skimage import data
+
+from services.access import LOCAL
+from services.database.schema import Image
+from services.errors import BadInputError
+from services.images import catalogue
+from services.jobs import submission
+from services.phase1.recipe import DiscriminatorTraining
+
+
+def spec_of(*image_ids: str) -> DiscriminatorTraining:
+    return DiscriminatorTraining.model_validate(
+        {"seed_image_ids": image_ids, "task": {"kind": "sisr"}, "preset": "quick"}
+    )
+
+
+@pytest.fixture
+def other_image(installation) -> Image:
+    pixels = np.ascontiguousarray(data.chelsea()[:96, :96])
+    with installation.database.write() as session:
+        decoded = catalogue.from_pixels(pixels, {})
+        image, _ = catalogue.add(
+            session, installation.blobs, decoded, name="chelsea.png", caller=LOCAL
+        )
+    return image
+
+
+def test_submits_with_swapped_seeds_do_not_lock_each_other_out(
+    installation, seed_image, other_image, monkeypatch
+):
+    """On SQLite they take turns; on PostgreSQL they hold images, and meet at the first."""
+    meeting = threading.Barrier(2)
+    hold = submission.hold
+
+    def hold_and_wait_for_the_other(session, name):
+        hold(session, name)
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(1)  # each has one image now, if nothing keeps them from it
+
+    monkeypatch.setattr(submission, "hold", hold_and_wait_for_the_other)
+    ids = [seed_image.id, other_image.id]
+    faults = []
+
+    def submit(image_ids):
+        try:
+            with installation.database.write() as session:
+                submission.submit(session, spec_of(*image_ids), caller=LOCAL)
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=submit, args=(order,)) for order in (ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert faults == []
+
+
+def test_the_seed_at_fault_is_pointed_to_in_the_order_of_the_request(installation, seed_image):
+    unknown = "img_" + "0" * 26
+    with (
+        installation.database.write() as session,
+        pytest.raises(BadInputError, match=unknown) as caught,
+    ):
+        submission.submit(session, spec_of(seed_image.id, unknown), caller=LOCAL)
+    assert [problem.pointer for problem in caught.value.problems] == ["/seed_image_ids/1"]
