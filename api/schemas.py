@@ -1,9 +1,9 @@
 """What the service answers and takes, beside the specs that `services` defines."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.access import Scope
 from services.database.schema import (
@@ -24,6 +24,13 @@ from services.phase1.recipe import DiscriminatorTraining
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Priority = Annotated[int, Field(ge=-100, le=100, description="higher runs first")]
 LossFormat = Literal["safetensors", "pth", "pt2"]
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:  # with its offset it lies outside the years 1 to 9999
+        raise ValueError("must lie in the years 1 to 9999 of UTC") from None
 
 
 class Out(BaseModel):
@@ -66,6 +73,7 @@ class JobIn(DiscriminatorTraining):
     priority: Priority = 0
     deadline: Annotated[
         AwareDatetime | None,
+        AfterValidator(_in_utc),
         Field(description="the job fails if it is not done by then; RFC 3339 with time zone"),
     ] = None
 

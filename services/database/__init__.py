@@ -63,8 +63,9 @@ def hold(session: Session, name: str) -> None:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    # Errors reach the log; what users wrote, and hashes of keys, do not.
+    engine = create_engine(url, hide_parameters=True)
     if engine.url.database:
         folder = Path(engine.url.database).parent
         folder.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,16 @@ BAD = {
     "endless name": ({"name": "a" * 201}, "/name", "200"),
     "high priority": ({"priority": 101}, "/priority", "100"),
     "past deadline": ({"deadline": "2020-01-01T00:00:00Z"}, "/deadline", "passed"),
+    "deadline beyond the calendar": (
+        {"deadline": "9999-12-31T23:59:59-01:00"},
+        "/deadline",
+        "years 1 to 9999",
+    ),
+    "deadline before the calendar": (
+        {"deadline": "0001-01-01T00:00:00+01:00"},
+        "/deadline",
+        "years 1 to 9999",
+    ),
     "deadline without zone": ({"deadline": "2099-01-01T00:00:00"}, "/deadline", "timezone"),
 }
 

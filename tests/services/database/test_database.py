@@ -54,6 +54,12 @@ def test_sqlite_is_durable_and_checks_foreign_keys(database: Database) -> None:
     }
 
 
+def test_an_error_does_not_tell_the_values_of_its_statement(database: Database) -> None:
+    with pytest.raises(OperationalError) as error, database.read() as session:
+        session.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": "a secret"})
+    assert "a secret" not in str(error.value)
+
+
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     def fail_after_a_write() -> None:
         with database.write() as session:
