@@ -38,7 +38,7 @@ def download(
     if _names(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     start, end, status = 0, file.size, 200
-    wanted = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    wanted = _wanted(request.headers.get("range", ""))
     asked = request.method == "GET" and request.headers.get("if-range", etag) == etag
     if wanted is not None and asked:
         start, end, status = *_bounds(wanted, file.size), 206
@@ -82,6 +82,14 @@ def plain_name(name: str, fallback: str) -> str:
 def _names(condition: str, etag: str) -> bool:
     tags = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
     return etag in tags or tags == ["*"]
+
+
+def _wanted(header: str) -> re.Match[str] | None:
+    """The range asked for; one that ends before it begins is invalid, and as if not there."""
+    wanted = _RANGE.fullmatch(header.replace(" ", ""))
+    if wanted is not None and wanted[1] and wanted[2] and int(wanted[2]) < int(wanted[1]):
+        return None
+    return wanted
 
 
 def _bounds(wanted: re.Match[str], size: int) -> tuple[int, int]:
