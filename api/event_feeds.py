@@ -148,22 +148,25 @@ class EventFeeds:
     async def _poll(self) -> None:
         while self._feeds:
             await asyncio.sleep(self._interval)
-            positions = {job_id: feed.last for job_id, feed in self._feeds.items()}
-            key_ids = list(self._key_followers)
             try:
-                found, revoked = await asyncio.to_thread(self._look, positions, key_ids)
+                await self._look_once()
             except SQLAlchemyError as error:
                 _log.warning("cannot read event logs, trying again: %s", error)
-                continue
-            self._revoked = revoked
-            for job_id, events in found.items():
-                feed = self._feeds.get(job_id)
-                if feed is not None and feed.last == positions[job_id]:
-                    feed.gone = events is None
-                    feed.append(events or ())
-            if revoked:
-                for feed in self._feeds.values():
-                    feed.wake()
+            except Exception:  # noqa: BLE001 - followers wait for this poller and no other
+                _log.exception("cannot read event logs, trying again")
+
+    async def _look_once(self) -> None:
+        positions = {job_id: feed.last for job_id, feed in self._feeds.items()}
+        found, revoked = await asyncio.to_thread(self._look, positions, list(self._key_followers))
+        self._revoked = revoked
+        for job_id, events in found.items():
+            feed = self._feeds.get(job_id)
+            if feed is not None and feed.last == positions[job_id]:
+                feed.gone = events is None
+                feed.append(events or ())
+        if revoked:
+            for feed in self._feeds.values():
+                feed.wake()
 
     def _look(
         self, positions: Mapping[str, int], key_ids: Collection[str]

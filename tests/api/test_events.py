@@ -174,6 +174,28 @@ def test_many_followers_cost_one_poller(
     assert live.server._runtime.feeds._feeds == {}
 
 
+def test_a_fault_of_the_poller_does_not_end_it(
+    live, installation: Installation, job: str, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    last_seqs = queries.last_seqs
+    faults: list[Exception] = [RuntimeError("odd"), ValueError("a damaged row")]
+
+    def fail_twice(session: object, job_ids: object) -> dict[str, int]:
+        if faults:
+            raise faults.pop()
+        return last_seqs(session, job_ids)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(queries, "last_seqs", fail_twice)
+    url = f"{live.url}/v1/jobs/{job}/events"
+    with httpx.stream("GET", url, headers=SSE, timeout=5) as answer:
+        events = parsed(answer.iter_lines())
+        next(events)
+        end(installation, job)
+        assert next(events)["content"]["state"] == "canceled"
+    assert faults == []
+    assert "a damaged row" in caplog.text
+
+
 def test_a_silent_stream_is_kept_alive(live, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.3)
     url = f"{live.url}/v1/jobs/{job}/events?after=1"
