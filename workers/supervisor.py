@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from services.database.schema import Job
@@ -24,9 +25,14 @@ from services.jobs.reaper import PATROL_SECONDS, Reaper
 from services.jobs.workers import Slot
 from workers import STOP
 
-JOB_COMMAND = (sys.executable, "-m", "workers.job")
+# `-P`: a folder `services` where it is started is not ours.
+JOB_COMMAND = (sys.executable, "-P", "-m", "workers.job")
 
 _WATCH_SECONDS = 0.25
+# A message is given up after so many locks that others held; the reaper announces again.
+_LOCK_TRIES = 5
+# After a job process that could not be started: other slots may take the job meanwhile.
+_REST_SECONDS = 5.0
 # A process that was asked to end and does not is killed: nothing but time is lost by it.
 _GRACE_SECONDS = {"cancel": 1.0, "stop": 60.0, "stale": 1.0}
 # Keeps freed memory in the process: 2.5 times the speed of training at 512² on a CPU.
@@ -79,8 +85,8 @@ class Supervisor:
         if taken is None:
             return
         claim, lock = taken
-        self._show(claim.job_id)
         try:
+            self._show(claim.job_id)
             self._run(claim, lock)
         finally:
             self._show(None)
@@ -104,7 +110,8 @@ class Supervisor:
 
     def _claim(self, types: tuple[str, ...]) -> tuple[Claim, Lock] | None:
         database = self._installation.database
-        while not self._stopping.is_set():
+        refused = 0
+        while refused < _LOCK_TRIES and not self._stopping.is_set():
             with database.read() as session:
                 claim = claims.candidate(session, types)
             if claim is None:
@@ -112,32 +119,55 @@ class Supervisor:
             # Locked before it is claimed: from the claim on, a free lock means a dead process.
             lock = self._locks.take(claim)
             if lock is None:
+                refused += 1
                 continue  # another slot of this host is claiming it: look again
-            with database.write() as session:
-                ours = claims.claim(
-                    session,
-                    claim,
-                    holder=self._slot.id,
-                    host=self._slot.host,
-                    lease=timedelta(seconds=self._settings.lease_seconds),
-                )
+            try:
+                with database.write() as session:
+                    ours = claims.claim(
+                        session,
+                        claim,
+                        holder=self._slot.id,
+                        host=self._slot.host,
+                        lease=timedelta(seconds=self._settings.lease_seconds),
+                    )
+            except BaseException:
+                # The file stays: should the claim have been made after all, a free lock tells.
+                lock.close()
+                raise
             if ours:
                 return claim, lock
             lock.discard()
         return None
 
     def _run(self, claim: Claim, lock: Lock) -> None:
-        reading, writing = os.pipe()
         try:
-            child = self._spawn(claim, lock, reading)
-            os.close(reading)
-            lock.close()  # from here on it is the child's alone
-            self._watch(child, claim, writing)
+            child, pipe = self._start(claim, lock)
+        except Exception:
+            self._release(claim, lost=False)  # nothing ran
+            lock.path.unlink(missing_ok=True)
+            self._stopping.wait(_REST_SECONDS)
+            raise
+        try:
+            self._watch(child, claim, pipe)
         finally:
-            os.close(writing)
+            os.close(pipe)  # a child that still runs ends with it
         _log.info("job %s: process ended with %s", claim.job_id, child.returncode)
         self._settle(claim)
         lock.path.unlink(missing_ok=True)
+
+    def _start(self, claim: Claim, lock: Lock) -> tuple[subprocess.Popen[bytes], int]:
+        """The job's process, and the end of its pipe that is written to."""
+        try:
+            reading, writing = os.pipe()
+            try:
+                return self._spawn(claim, lock, reading), writing
+            except BaseException:
+                os.close(writing)
+                raise
+            finally:
+                os.close(reading)
+        finally:
+            lock.close()  # from here on it is the child's alone
 
     def _spawn(self, claim: Claim, lock: Lock, pipe: int) -> subprocess.Popen[bytes]:
         numbers = (claim.token, lock.descriptor, pipe, os.getpid())
@@ -175,7 +205,8 @@ class Supervisor:
             if reason is None:
                 continue
             if reason == "stop" and reason not in told:
-                os.write(pipe, STOP)
+                with suppress(BrokenPipeError):  # it has just ended
+                    os.write(pipe, STOP)
             since = told.setdefault(reason, time.monotonic())
             if time.monotonic() - since > _GRACE_SECONDS[reason]:
                 _log.warning("job %s: its process is killed (%s)", claim.job_id, reason)
@@ -196,13 +227,7 @@ class Supervisor:
 
     def _settle(self, claim: Claim) -> None:
         """Take the job back if its process left it, and have others know if it waits again."""
-        with self._installation.database.write() as session:
-            job = claims.release(
-                session,
-                claim,
-                lost=not self._stopping.is_set(),
-                max_attempts=self._settings.max_attempts,
-            )
+        job = self._release(claim, lost=not self._stopping.is_set())
         if job is not None:
             _log.warning("job %s lost its process; it is now %s", job.id, job.state)
         with self._installation.database.read() as session:
@@ -210,7 +235,17 @@ class Supervisor:
         if job is not None and job.state == State.QUEUED and job.announced is None:
             self._reaper.announce(job)
 
-    def _show(self, job_id: str | None) -> None:
-        self._job_id = job_id
+    def _release(self, claim: Claim, *, lost: bool) -> Job | None:
         with self._installation.database.write() as session:
-            workers.show(session, self._slot, job_id)
+            return claims.release(
+                session, claim, lost=lost, max_attempts=self._settings.max_attempts
+            )
+
+    def _show(self, job_id: str | None) -> None:
+        """Enter in the register what the slot does; a failure must not keep it from doing it."""
+        self._job_id = job_id
+        try:
+            with self._installation.database.write() as session:
+                workers.show(session, self._slot, job_id)
+        except Exception as error:  # noqa: BLE001 - the next heartbeat shows it
+            _log.warning("slot %s is not shown: %s", self._slot.id, error)
