@@ -22,7 +22,9 @@ def die_with_parent(parent: int, death: signal.Signals = signal.SIGKILL) -> None
 
 def tethered(command: Sequence[str], death: signal.Signals = signal.SIGKILL) -> list[str]:
     """The command that runs `command` as a child of this process which ends with it."""
-    return [sys.executable, "-m", "services.processes", str(os.getpid()), str(int(death)), *command]
+    # `-P`: a folder `services` where it is started is not ours.
+    program = [sys.executable, "-P", "-m", "services.processes"]
+    return [*program, str(os.getpid()), str(int(death)), *command]
 
 
 if __name__ == "__main__":

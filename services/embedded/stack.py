@@ -69,7 +69,7 @@ class Stack:
             if settings.redis_url is None
             else None
         )
-        python = (sys.executable, "-m")
+        python = (sys.executable, "-P", "-m")
         self._workers = [
             _Child(f"worker-{slot}", (*python, "workers", "--slot", str(slot)), 75.0)
             for slot in range(settings.slots)

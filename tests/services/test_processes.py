@@ -25,6 +25,14 @@ def test_it_is_killed_when_its_parent_is():
     assert not child.is_running()
 
 
+def test_a_folder_of_the_same_name_where_it_starts_is_not_taken_for_the_service(tmp_path):
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "__init__.py").write_text("raise SystemExit('not ours')")
+    command = tethered(["echo", "hello"])
+    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (result.stdout, result.returncode) == ("hello\n", 0), result.stderr
+
+
 def test_it_runs_the_command_and_passes_its_exit_code_on():
     command = tethered([sys.executable, "-c", "print('hello'); raise SystemExit(7)"])
     result = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -33,6 +41,6 @@ def test_it_runs_the_command_and_passes_its_exit_code_on():
 
 def test_it_does_not_run_for_a_parent_that_is_gone():
     command = tethered(["echo", "hello"])
-    command[3] = "1"  # not who starts it
+    command[4] = "1"  # not who starts it
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (result.stdout, result.returncode) == ("", 1)
