@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from api.event_feeds import EventFeeds
 from api.metrics import make_registry
+from api.readiness import Readiness
 from services.installation import Installation
 from services.jobs.dispatch import Dispatcher
 from services.losses.workbench import Workbench
@@ -25,6 +26,7 @@ class Runtime:
     dispatcher: Dispatcher
     feeds: EventFeeds
     workbench: Workbench
+    readiness: Readiness
     registry: CollectorRegistry
     decoders: anyio.CapacityLimiter
     in_flight: set[tuple[str, str]]  # owners and idempotency keys of requests being done
@@ -32,11 +34,13 @@ class Runtime:
     @classmethod
     def open(cls, installation: Installation) -> Self:
         """Make the parts; nothing runs yet."""
+        dispatcher = Dispatcher(installation.settings)
         return cls(
             installation=installation,
-            dispatcher=Dispatcher(installation.settings),
+            dispatcher=dispatcher,
             feeds=EventFeeds(installation.database),
             workbench=Workbench(threads=installation.settings.threads),
+            readiness=Readiness(installation, dispatcher),
             registry=make_registry(installation),
             decoders=anyio.CapacityLimiter(DECODERS),
             in_flight=set(),

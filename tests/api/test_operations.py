@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+import pytest
 from fastapi.testclient import TestClient
 
+from api import readiness
 from services.database.schema import Worker, now
 from services.embedded.broker import EmbeddedRedis
 from services.installation import Installation
@@ -20,7 +22,10 @@ def test_the_service_is_ready_when_all_its_parts_are(
     }
 
 
-def test_the_part_that_is_away_is_named(client: TestClient, installation: Installation) -> None:
+def test_the_part_that_is_away_is_named(
+    client: TestClient, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "KEPT_SECONDS", 0)
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"] == {
@@ -32,6 +37,19 @@ def test_the_part_that_is_away_is_named(client: TestClient, installation: Instal
         session.connection().exec_driver_sql("ALTER TABLE jobs RENAME TO lost")
     assert client.get("/readyz").json()["checks"]["database"] == "OperationalError"
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_asking_often_writes_once(
+    client: TestClient, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(installation.blobs, "put", lambda key, content: written.append(key))
+    answers = [client.get("/readyz").json() for _ in range(5)]
+    assert written == ["probe/readyz"]
+    assert answers == answers[:1] * 5
+    monkeypatch.setattr(readiness, "KEPT_SECONDS", 0)
+    client.get("/readyz")
+    assert len(written) == 2
 
 
 def test_a_full_disk_is_not_ready(client: TestClient, installation: Installation) -> None:
