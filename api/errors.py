@@ -111,6 +111,8 @@ def service_problem(scope: Mapping[str, Any], error: ServiceError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="mdf"'
     if error.code == "idempotency_key_in_flight":
         headers["Retry-After"] = "1"
+    if error.code == "unavailable":
+        headers["Retry-After"] = "5"
     return problem(
         scope,
         status=STATUSES[error.code],

@@ -104,6 +104,12 @@ class StorageError(ServiceError):
     """The blob store refused or failed: a fault of the disk, its permissions or the bucket."""
 
 
+class UnavailableError(ServiceError):
+    """The service is busy or a part of it is away: the same request may succeed later."""
+
+    code = "unavailable"
+
+
 class DivergedError(ServiceError):
     """Training produced a value that is not finite; the last good checkpoint is kept."""
 

@@ -65,7 +65,7 @@ def list_losses(
     status_code=201,
     response_model=LossOut,
     operation_id="import_loss",
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 507),
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 503, 507),
 )
 async def import_loss(
     *,
@@ -80,10 +80,10 @@ async def import_loss(
 ) -> Response:
     """Add a loss that was trained elsewhere. Pickles are read as data and never executed."""
     described = _read_task(task) if task else None
-    content = await file.read()
-    if not content:
+    if not file.size:
         raise BadLossFileError("the file is empty (0 bytes)")
-    converted = await shared.workbench.run(importing.convert, content, described)
+    async with shared.workbench as bench:
+        converted = await bench.run(importing.convert, await file.read(), described)
     stem = plain_name(file.filename or "", "imported").rpartition(".")[0] or "imported"
     return await anyio.to_thread.run_sync(
         lambda: creation.commit(
@@ -146,16 +146,17 @@ def get_loss_card(loss_id: LossId, caller: Reader, installed: Installed) -> Resp
 @router.post(
     "/{loss_id}/compare",
     operation_id="compare_images",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def compare_images(
     loss_id: LossId, caller: Reader, shared: Shared, wanted: ComparisonIn
 ) -> ComparisonOut:
     """What the loss says of an image and its reference, with the share of each scale and tap."""
-    files = await anyio.to_thread.run_sync(
-        _comparands, shared.installation, loss_id, wanted, caller
-    )
-    compared = await shared.workbench.run(comparison.compare, *files, maps=wanted.maps)
+    async with shared.workbench as bench:
+        files = await anyio.to_thread.run_sync(
+            _comparands, shared.installation, loss_id, wanted, caller
+        )
+        compared = await bench.run(comparison.compare, *files, maps=wanted.maps)
     return _shown(compared)
 
 

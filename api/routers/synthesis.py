@@ -35,8 +35,9 @@ async def synthesize_image(
     caller: Writer, creation: Creating, shared: Shared, synthesis: Synthesis
 ) -> Response:
     """Make a synthetic seed."""
-    source = await anyio.to_thread.run_sync(_source, shared.installation, synthesis, caller)
-    pixels = await shared.workbench.run(synthesise, synthesis, source)
+    async with shared.workbench as bench:
+        source = await anyio.to_thread.run_sync(_source, shared.installation, synthesis, caller)
+        pixels = await bench.run(synthesise, synthesis, source)
     return await anyio.to_thread.run_sync(_keep, creation, synthesis, pixels, caller)
 
 

@@ -5,6 +5,7 @@ on memory, sees no GPU (those belong to the jobs), and ends with the process tha
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import resource
@@ -15,26 +16,53 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
-from services.errors import BadInputError
+from services.errors import BadInputError, UnavailableError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 MEMORY_BYTES = 8 << 30
 SECONDS = 120
+WAITING = 4  # callers that may wait for their turn
+
+_log = logging.getLogger(__name__)
 
 
 class Workbench:
-    """Starts its process at the first piece of work, and again if that was lost."""
+    """Starts its process at the first piece of work, and again if that was lost.
+
+    Callers take turns, and read what is to be worked on when theirs has come:
+
+        async with workbench as bench:
+            result = await bench.run(function, await file.read())
+    """
 
     def __init__(self, *, threads: int | None = None, seconds: int = SECONDS) -> None:
         self._threads = threads or os.cpu_count() or 1
         self._seconds = seconds
         self._turn = asyncio.Lock()
+        self._waiting = 0
         self._pool: ProcessPoolExecutor | None = None
         self._pid: int | None = None
+
+    async def __aenter__(self) -> Self:
+        """Wait for a turn. Raises UnavailableError if too many wait already."""
+        if self._waiting >= WAITING:
+            raise UnavailableError(
+                f"{WAITING} requests wait already for work of this kind, which is done one at a "
+                "time: try again in a moment"
+            )
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turn.release()
 
     async def run(
         self,
@@ -44,16 +72,16 @@ class Workbench:
     ) -> Result:
         """`function`, which a module holds by its name, done in the other process.
 
-        Raises what it raises, and BadInputError if it took too much time or memory.
+        Raises what it raises, BadInputError if it took too much time or memory, and
+        UnavailableError if there is no process to do it.
         """
-        async with self._turn:
-            try:
-                pool = await self._ready()
-                limited = partial(_limited, self._seconds, partial(function, *args, **kwargs))
-                return await asyncio.wrap_future(pool.submit(limited))
-            except BrokenProcessPool as error:
-                self.close()
-                raise BadInputError(_too_much(self._seconds)) from error
+        pool = await self._ready()
+        limited = partial(_limited, self._seconds, partial(function, *args, **kwargs))
+        try:
+            return await asyncio.wrap_future(pool.submit(limited))
+        except BrokenProcessPool as error:
+            self.close()
+            raise BadInputError(_too_much(self._seconds)) from error
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -65,15 +93,25 @@ class Workbench:
         self._pool = self._pid = None
 
     async def _ready(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_settle,
-                initargs=(self._threads,),
-            )
-            self._pid = await asyncio.wrap_future(self._pool.submit(os.getpid))
-        return self._pool
+        """The process, seen alive: what it dies of from now on is the work it was given."""
+        for _ in range(2):  # it may have been lost since the last piece of work
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    max_workers=1,
+                    mp_context=multiprocessing.get_context("spawn"),
+                    initializer=_settle,
+                    initargs=(self._threads,),
+                )
+            try:
+                self._pid = await asyncio.wrap_future(self._pool.submit(os.getpid))
+            except BrokenProcessPool:
+                _log.warning("the process for losses is lost", exc_info=True)
+                self.close()
+            else:
+                return self._pool
+        raise UnavailableError(
+            "the server cannot start its process for work of this kind: its log says why"
+        )
 
 
 def _settle(threads: int) -> None:
