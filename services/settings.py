@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.errors import BadInputError
@@ -133,7 +134,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the environment; refuse an `MDF_` name that means nothing."""
+    """Read the environment; refuse an `MDF_` name or value that means nothing."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | CLIENT_NAMES
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
@@ -141,4 +142,23 @@ def load_settings() -> Settings:
             f"unknown setting {', '.join(unknown)} in the environment; known: "
             + ", ".join(sorted(known))
         )
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault) for fault in error.errors())
+    # Not from the error above: it quotes everything that was given, secrets too.
+    raise BadInputError(f"wrong setting: {faults}")
+
+
+def _fault(fault: ErrorDetails) -> str:
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:  # of several settings, which the message names
+        return message
+    name = str(fault["loc"][0])
+    given = "" if _is_secret(name) else f"; it is {fault['input']!r}"
+    return f"{PREFIX}{name.upper()}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def _is_secret(name: str) -> bool:
+    field = Settings.model_fields.get(name)
+    return field is None or "SecretStr" in str(field.annotation)

@@ -1,5 +1,8 @@
 """Settings from the environment."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,47 @@ def test_the_client_s_names_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MDF_URL", "http://elsewhere")
     monkeypatch.setenv("MDF_API_KEY", "k")
     load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MDF_PORT", "eighty", "MDF_PORT: input should be a valid integer.*'eighty'"),
+        ("MDF_SLOTS", "65", "MDF_SLOTS: input should be less than or equal to 64; it is '65'"),
+        ("MDF_LOG_LEVEL", "loud", "MDF_LOG_LEVEL: .*DEBUG.*; it is 'loud'"),
+        ("MDF_LEASE_SECONDS", "1", "MDF_LEASE_SECONDS is 1; it must be"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv("MDF_DATABASE_URL", "postgresql+psycopg://u:hunter2@h/d")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadInputError, match=told) as caught:
+        load_settings()
+    assert "hunter2" not in caught.value.message
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("program", ["api", "workers"])
+def test_a_process_with_a_wrong_setting_ends_with_one_line(program: str) -> None:
+    environment = {
+        **os.environ,
+        "MDF_PORT": "eighty",
+        "MDF_LEASE_SECONDS": "0",
+        "MDF_REDIS_URL": "redis://:hunter2@h",
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("mdf: wrong setting: MDF_PORT: ")
+    assert result.stderr.count("\n") == 1
+    assert "hunter2" not in result.stderr
 
 
 def test_a_lease_must_outlast_two_heartbeats() -> None:
