@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +91,21 @@ def test_health_is_asked_of_a_script_that_tells(
     assert health.endswith('CMD ["python", "docker/health.py", "api"]')
     settings = installation.settings
 
-    def check(part: str) -> int:
+    def run(part: str, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "docker/health.py", part]
-        environment = {**os.environ, **settings.environment(), "MDF_PORT": "9"}
+        environment = {**os.environ, **settings.environment(), "MDF_PORT": "9", **more}
         return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, check=False
-        ).returncode
+            command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True
+        )
 
-    assert check("api") == 1  # nothing listens
+    def check(part: str, **more: str) -> int:
+        return run(part, **more).returncode
+
+    away = run("api")  # nothing listens
+    assert away.returncode == 1
+    assert away.stderr.startswith("api: URLError: ")
+    assert away.stderr.count("\n") == 1
+    assert check("worker", MDF_DATABASE_URL="sqlite:////proc/nowhere/mdf.sqlite") == 1
     assert check("worker") == 1  # no worker has shown itself
     from services.jobs import workers
 
@@ -104,6 +113,28 @@ def test_health_is_asked_of_a_script_that_tells(
     with installation.database.write() as session:
         workers.show(session, slot, job_id=None)
     assert check("worker") == 0
+
+
+def test_health_is_asked_past_any_proxy(installation: Any) -> None:
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/healthz" else 404)
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {
+        **os.environ,
+        **installation.settings.environment(),
+        "MDF_PORT": str(server.server_port),
+        "http_proxy": "http://127.0.0.1:9",
+        "no_proxy": "",
+    }
+    command = [sys.executable, "docker/health.py", "api"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    server.shutdown()
+    server.server_close()
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_compose_file_names_only_settings_that_exist(compose: dict[str, Any]) -> None:
@@ -120,6 +151,10 @@ def test_the_parts_start_in_order_and_are_watched(compose: dict[str, Any]) -> No
             "migrate": {"condition": "service_completed_successfully"},
             "redis": {"condition": "service_healthy"},
         }
+    assert services["migrate"]["depends_on"] == {
+        "postgres": {"condition": "service_healthy", "required": False}
+    }
+    assert "pg_isready" in services["postgres"]["healthcheck"]["test"]
     assert services["worker"]["healthcheck"]["test"][-1] == "worker"
     assert services["postgres"]["profiles"] == ["postgres"]
 
