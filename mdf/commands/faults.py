@@ -26,9 +26,10 @@ class FaultBoundary(TyperGroup):
             _complain(_explain(error))
             raise typer.Exit(1) from error
         except OSError as error:
-            if error.filename is None:  # not about a file: a broken pipe, or a defect of ours
+            if isinstance(error, BrokenPipeError):  # who read the output has left
                 raise
-            _complain(f"{error.filename}: {error.strerror}")
+            reason = error.strerror or str(error) or type(error).__name__
+            _complain(reason if error.filename is None else f"{error.filename}: {reason}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error

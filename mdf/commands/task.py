@@ -89,8 +89,10 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise typer.BadParameter(f"{path} is not JSON: {error}", param_hint="--task") from error
     if isinstance(content, list):
         return {"kind": "custom", "distortions": content}
-    if isinstance(content, dict):
+    if isinstance(content, dict) and isinstance(content.get("kind"), str):
         return content
     raise typer.BadParameter(
-        f"{path} must hold a list of distortions or a task object", param_hint="--task"
+        f"{path} must hold a list of distortions, or a task object with its `kind`, such as "
+        '{"kind": "jpeg", "quality": [7, 10]}',
+        param_hint="--task",
     )

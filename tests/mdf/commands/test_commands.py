@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from mdf.commands import app
+from mdf.commands.faults import FaultBoundary
 
 GUIDE = Path(__file__).parents[3] / "docs" / "command-line.md"
 
@@ -76,6 +78,27 @@ def test_a_file_that_cannot_be_written_is_told(
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
     assert str(tmp_path / "file") in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (OSError(28, "No space left on device"), "error: No space left on device\n"),
+        (OSError("cannot find a free port"), "error: cannot find a free port\n"),
+        (ConnectionResetError(), "error: ConnectionResetError\n"),
+        (OSError(13, "Permission denied", "x.png"), "error: x.png: Permission denied\n"),
+    ],
+)
+def test_a_fault_of_the_system_is_one_line(fault: OSError, line: str) -> None:
+    broken = typer.Typer(cls=FaultBoundary)
+
+    @broken.command()
+    def work() -> None:
+        raise fault
+
+    broken.callback()(lambda: None)
+    result = CliRunner().invoke(broken, ["work"])
+    assert (result.exit_code, result.stderr) == (1, line)
 
 
 @pytest.mark.parametrize("command", ["serve", "demo", "migrate"])

@@ -132,6 +132,23 @@ def test_wrong_usage_is_told(
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("command", ["train", "demo"])
+@pytest.mark.parametrize("content", ['{"quality": [7, 10]}', '{"kind": 7}', "5"])
+def test_a_task_file_without_a_kind_is_told(
+    mdf_command: Callable[..., Result],
+    seed_file: Path,
+    tmp_path: Path,
+    command: str,
+    content: str,
+) -> None:
+    task = tmp_path / "x.json"
+    task.write_text(content)
+    seed = [seed_file] if command == "train" else ["--out", tmp_path / "out"]
+    result = mdf_command(command, *seed, "--task", task)
+    assert result.exit_code == 2
+    assert "a task object with its `kind`" in " ".join(result.stderr.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
