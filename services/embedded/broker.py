@@ -6,8 +6,10 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -17,6 +19,7 @@ from services.processes import tethered
 
 _START_SECONDS = 15.0
 _STOP_SECONDS = 10.0
+_DATA_NAMES = ("appendonly.aof", "appendonlydir")  # to Redis 6, and from Redis 7 on
 _log = logging.getLogger(__name__)
 
 
@@ -56,16 +59,17 @@ class EmbeddedRedis:
 
     def start(self) -> None:
         """Start the server and wait until it answers; it ends with this process."""
-        for folder in (self._socket.parent, self._data):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._data.chmod(0o700)
+        if self._socket.parent != self._data:
+            _make_private(self._socket.parent)
         lock = self._lock()
         try:
             self._process = self._spawn(lock)
             if not self._answers():
-                # A file that it cannot read is put aside: messages may be lost without harm.
+                # Data that it cannot read are put aside: messages may be lost without harm.
                 self.stop()
-                self._put_file_aside()
+                self._put_data_aside()
                 self._process = self._spawn(lock)
                 if not self._answers():
                     self.stop()
@@ -153,11 +157,27 @@ class EmbeddedRedis:
                 time.sleep(0.02)
         return False
 
-    def _put_file_aside(self) -> None:
-        file = self._data / "appendonly.aof"
-        if file.exists():
-            _log.warning("redis-server does not start: its file is put aside as %s.bad", file)
-            file.replace(file.with_name("appendonly.aof.bad"))
+    def _put_data_aside(self) -> None:
+        for name in _DATA_NAMES:
+            data = self._data / name
+            if data.exists():
+                _log.warning("redis-server does not start: its data are put aside: %s.bad", data)
+                aside = data.with_name(f"{name}.bad")
+                if aside.is_dir():
+                    shutil.rmtree(aside)
+                data.replace(aside)
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that this user alone enters; in /tmp somebody else may have made it before."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise BrokerError(
+            f"{folder} is not a folder of this user: remove it, or name a shorter MDF_HOME"
+        )
+    folder.chmod(0o700)
 
 
 def _quoted(path: Path) -> str:

@@ -50,10 +50,41 @@ def test_data_survive_a_stop_and_a_kill(server, tmp_path):
 
 def test_a_file_that_it_cannot_read_is_put_aside(server, tmp_path):
     server.stop()
-    (tmp_path / "a b" / "appendonly.aof").write_bytes(b"*9\r\nrubbish" * 100)
+    [data] = (tmp_path / "a b").glob("appendonly*")  # a file, and from Redis 7 on a folder
+    for file in data.iterdir() if data.is_dir() else [data]:
+        file.write_bytes(b"*9\r\nrubbish" * 100)
     server.start()
     assert connect(tmp_path).ping()
-    assert (tmp_path / "a b" / "appendonly.aof.bad").exists()
+    assert data.with_name(f"{data.name}.bad").exists()
+
+
+def test_the_folder_of_redis_7_is_put_aside_too_and_again(server, tmp_path):
+    for content in (b"first", b"second"):
+        server.stop()
+        (tmp_path / "a b" / "appendonly.aof").write_bytes(b"*9\r\nrubbish" * 100)
+        (tmp_path / "a b" / "appendonlydir").mkdir(exist_ok=True)
+        (tmp_path / "a b" / "appendonlydir" / "appendonly.aof.manifest").write_bytes(content)
+        server.start()
+        assert connect(tmp_path).ping()
+        aside = tmp_path / "a b" / "appendonlydir.bad" / "appendonly.aof.manifest"
+        assert aside.read_bytes() == content
+
+
+@pytest.mark.parametrize("made", ["link", "file", "of another"])
+def test_a_folder_for_the_socket_that_another_made_is_refused(tmp_path, monkeypatch, made):
+    folder = tmp_path / "short"
+    if made == "link":
+        (tmp_path / "trap").mkdir(mode=0o755)
+        folder.symlink_to(tmp_path / "trap")
+    elif made == "file":
+        folder.touch()
+    else:
+        folder.mkdir()
+        monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(BrokerError, match=f"{folder} is not a folder of this user"):
+        EmbeddedRedis(folder / "redis.sock", tmp_path / "data").start()
+    if made == "link":
+        assert stat.S_IMODE((tmp_path / "trap").stat().st_mode) == 0o755
 
 
 def test_two_servers_never_share_a_folder(server, tmp_path, monkeypatch):
