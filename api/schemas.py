@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from services import keys
 from services.access import Scope
 from services.database.schema import (
     Artifact,
@@ -279,10 +280,9 @@ class ComparisonOut(Out):
 class KeyIn(In):
     """A key to be made."""
 
-    name: Annotated[Name, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=keys.NAME, description="what the key is for")]
     owner: Annotated[
-        str | None,
-        Field(pattern=r"^[A-Za-z0-9._@-]{1,100}$", description="default: the caller's owner"),
+        str | None, Field(pattern=keys.OWNER, description="default: the caller's owner")
     ] = None
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
 

@@ -19,10 +19,18 @@ from sqlalchemy.orm import Session
 from services.access import SCOPES, Caller, Scope
 from services.database import Database, hold
 from services.database.schema import ApiKey, now
-from services.errors import BadInputError, ConflictError, NotFoundError, UnauthenticatedError
+from services.errors import (
+    BadInputError,
+    ConflictError,
+    NotFoundError,
+    Problem,
+    UnauthenticatedError,
+)
 from services.ids import new_id
 from services.listing import Page, newest_first
 
+NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
+OWNER = r"^[A-Za-z0-9._@-]{1,100}$"
 _TOKEN = re.compile(r"mdf_(?P<key>[0-9a-f]{32})_(?P<secret>[A-Za-z0-9_-]{43})")
 _USE_RECORDED_EVERY = timedelta(minutes=1)
 
@@ -32,9 +40,22 @@ def create(
 ) -> tuple[ApiKey, str]:
     """Make a key; the second value is its token, which cannot be had again.
 
-    Raises: ConflictError for a key without `admin` while there is none with it: from then on
+    Raises: BadInputError for a name or owner that cannot be one, or scopes that there are not;
+    ConflictError for a key without `admin` while there is none with it: from then on
     nobody could administer keys.
     """
+    if not re.fullmatch(NAME, name):
+        raise BadInputError(
+            f"a key cannot be called {name[:80]!r}: a name has 1 to 200 characters, none of them "
+            "a control character",
+            problems=(Problem("/name", "must have 1 to 200 characters, none a control character"),),
+        )
+    if not re.fullmatch(OWNER, owner):
+        raise BadInputError(
+            f"{owner[:80]!r} cannot be an owner: an owner has 1 to 100 letters, digits, dots, "
+            "hyphens, underscores and @, such as alice",
+            problems=(Problem("/owner", f"must match {OWNER}"),),
+        )
     if not scopes or not set(scopes) <= set(SCOPES):
         raise BadInputError(f"a key needs one or more of the scopes {', '.join(SCOPES)}")
     hold(session, "api_keys")

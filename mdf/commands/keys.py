@@ -56,7 +56,12 @@ def create(
         ),
     ] = None,
     owner: Annotated[
-        str | None, typer.Option("--owner", help="Whose objects it sees.", show_default="NAME")
+        str | None,
+        typer.Option(
+            "--owner",
+            help="Whose objects it sees. Give each person one who shall not see the others'.",
+            show_default="yours; where there is no key yet: local",
+        ),
     ] = None,
     local: Local = False,
     as_json: AsJson = False,
@@ -68,7 +73,7 @@ def create(
         if scopes is None:
             first = all(key.revoked is not None for key in keys.iterate())
             scopes = ["read", "write", "admin"] if first else ["read", "write"]
-        key = keys.create(name, owner=owner or name, scopes=scopes)
+        key = keys.create(name, owner=owner, scopes=scopes)
     if as_json:
         print_json(key)
         return

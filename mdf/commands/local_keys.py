@@ -36,10 +36,12 @@ class LocalKeys:
     def create(self, name: str, *, owner: str | None, scopes: Sequence[str]) -> ApiKey:
         """Make a key; `ApiKey.secret` is its token, told this once only."""
         from services import keys
+        from services.access import LOCAL
 
+        owner = LOCAL.owner if owner is None else owner
         wanted = cast("Sequence[Scope]", scopes)  # checked by `keys.create`
         with self._database.write() as session:
-            row, token = keys.create(session, name=name, owner=owner or name, scopes=wanted)
+            row, token = keys.create(session, name=name, owner=owner, scopes=wanted)
             return _record(row, secret=token)
 
     def iterate(self) -> Iterator[ApiKey]:

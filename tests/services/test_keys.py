@@ -28,6 +28,25 @@ def test_a_token_names_its_key_and_its_secret_is_not_kept(installation: Installa
     assert secret.encode() not in kept
 
 
+@pytest.mark.parametrize("name", ["", "two\nlines", "line\n", "x" * 201])
+def test_a_name_that_cannot_be_shown_is_refused(installation: Installation, name: str) -> None:
+    with (
+        installation.database.write() as session,
+        pytest.raises(BadInputError, match="a key cannot be called"),
+    ):
+        keys.create(session, name=name, owner="anna", scopes=["admin"])
+
+
+@pytest.mark.parametrize("owner", ["", "a b", "anna\n", "ä", "x" * 101])
+def test_an_owner_is_a_word(installation: Installation, owner: str) -> None:
+    with (
+        installation.database.write() as session,
+        pytest.raises(BadInputError, match="cannot be an owner") as error,
+    ):
+        keys.create(session, name="laptop", owner=owner, scopes=["admin"])
+    assert error.value.problems[0].pointer == "/owner"
+
+
 def test_a_token_lets_its_holder_in_with_the_keys_scopes(installation: Installation) -> None:
     make(installation, "admin")
     key, token = make(installation, "write", "read", owner="bert")

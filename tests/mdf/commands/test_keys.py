@@ -39,6 +39,13 @@ def test_the_first_key_is_made_without_a_server(on_host: Callable[..., Result]) 
     assert "revoked" in on_host("ls").stdout
 
 
+def test_a_key_is_its_makers_unless_an_owner_is_named(on_host: Callable[..., Result]) -> None:
+    assert json.loads(on_host("create", "my laptop", "--json").stdout)["owner"] == "local"
+    refused = on_host("create", "x", "--owner", "my laptop", "--local")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("error: 'my laptop' cannot be an owner")
+
+
 def test_what_the_database_refuses_is_told(on_host: Callable[..., Result]) -> None:
     refused = on_host("create", "alice", "--scope", "read", "--local")
     assert refused.exit_code == 1
