@@ -12,7 +12,7 @@ import sys
 from hashlib import sha256
 from typing import Any
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 # TIFF and PNG samples of other kinds (floating point, 32 bits, Lab) have no agreed range.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -174,12 +174,18 @@ def main() -> int:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged files
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        message = f"the image file is truncated or damaged and cannot be decoded ({reason})"
+        message = f"the image file is truncated or damaged and cannot be decoded ({reason(error)})"
         out.write(json.dumps({"error": message}).encode())
         return 1
     out.write(json.dumps(answer).encode() + b"\n" + png.getvalue())
     return 0
+
+
+def reason(error: Exception) -> str:
+    """What a decoder stumbled over, in a line."""
+    if isinstance(error, UnidentifiedImageError):  # its own words are an address in memory
+        return "its header cannot be read"
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def pixel_digest(image: Image.Image) -> str:

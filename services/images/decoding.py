@@ -1,7 +1,8 @@
 """From an uploaded file to the pixels that the service keeps.
 
-Image libraries meet the internet here. The file is decoded in a fresh process that has
-little memory, little time and nothing to steal (`decoder_process.py`); what comes back is
+Image libraries meet the internet here. The file is decoded in a fresh process with little
+memory and time and an empty environment (`decoder_process.py`). It is no sandbox: the process
+runs as the service's user, and could read its files and open connections. What comes back is
 8-bit RGB, encoded again as PNG, so that nothing of the file but its pixels is kept.
 """
 

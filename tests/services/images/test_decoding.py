@@ -288,6 +288,13 @@ def test_a_bad_file_is_told_what_is_wrong_with_it(kind: str) -> None:
     assert time.monotonic() - started < 5
 
 
+def test_a_damaged_header_is_told_in_words() -> None:
+    content = bytearray(file(RGB, "PNG"))
+    content[20] ^= 0xFF
+    with pytest.raises(BadImageError, match=r"damaged .* \(its header cannot be read\)$"):
+        decode(bytes(content), LIMITS)
+
+
 def test_decoding_that_takes_too_much_memory_or_time_is_given_up() -> None:
     content = file(Image.effect_noise((3000, 3000), 64).convert("RGB"), "JPEG")
     small = replace(LIMITS, memory_bytes=64 << 20)
