@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from services import exposure
 from services.embedded.broker import EmbeddedRedis
 from services.errors import ServiceError
 from services.installation import Installation
@@ -26,13 +26,30 @@ from services.settings import Settings
 _WATCH_SECONDS = 0.2
 _READY_SECONDS = 60.0
 _LOCK_SECONDS = 15.0
-_MAX_BACKOFF_SECONDS = 10.0
+_MAX_PAUSE_SECONDS = 10.0
 _LOG_BYTES = 10 * 1024 * 1024
+# This machine is asked itself, whatever proxy the environment names.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _log = logging.getLogger(__name__)
 
 
 class StackError(ServiceError):
     """The stack cannot start here."""
+
+
+@dataclass
+class _Pause:
+    """Before something is tried again: longer after each failure."""
+
+    seconds: float = 0.0
+    end: float = 0.0
+
+    def grow(self) -> None:
+        self.seconds = min(_MAX_PAUSE_SECONDS, 2 * self.seconds + 0.5)
+        self.end = time.monotonic() + self.seconds
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.end
 
 
 @dataclass
@@ -44,8 +61,7 @@ class _Child:
     stop_seconds: float  # after which a process that was told to stop is killed
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    backoff: float = 0.0
-    restart_at: float = 0.0
+    pause: _Pause = field(default_factory=_Pause)
 
 
 class Stack:
@@ -57,13 +73,14 @@ class Stack:
 
     def __init__(self, settings: Settings, *, tell: Callable[[str], None] = _log.info) -> None:
         self._settings = settings
-        self._tell = tell
+        self._listener = tell
         self._home = settings.home_folder
         self._stopping = threading.Event()
         self._lock: int | None = None
         self._watcher: threading.Thread | None = None
         self._failure: ServiceError | None = None
         self._up = threading.Event()
+        self._broker_pause = _Pause()
         self._broker = (
             EmbeddedRedis(settings.broker_socket, self._home / "redis")
             if settings.redis_url is None
@@ -89,8 +106,11 @@ class Stack:
         try:
             self._check_port()
             installation = Installation.open(self._settings)
-            installation.database.migrate()
-            installation.close()
+            try:
+                installation.database.migrate()
+                exposure.check_host(installation.database, self._settings.host)
+            finally:
+                installation.close()
             # All children are made by this thread: the kernel ties their lives to it.
             self._watcher = threading.Thread(target=self._watch, name="stack", daemon=True)
             self._watcher.start()
@@ -100,7 +120,10 @@ class Stack:
             raise
 
     def wait(self) -> None:
-        """Return on SIGINT, SIGTERM or `stop`; to be called in the main thread."""
+        """Return on SIGINT, SIGTERM or `stop`; to be called in the main thread.
+
+        Raises StackError if the stack cannot go on.
+        """
         previous = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -110,6 +133,8 @@ class Stack:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> None:
         """Stop in order: no new requests, jobs put down at a checkpoint, then the broker."""
@@ -185,34 +210,48 @@ class Stack:
             self._failure = error
         except OSError as error:
             self._failure = StackError(f"cannot start a process: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, `wait` raises it
+            _log.exception("the stack failed")
+            self._failure = StackError(f"the stack failed: {error!r}")
         finally:
+            self._stopping.set()
             self._up.set()
             self._stop_children()
 
     def _watch_broker(self) -> None:
-        if self._broker is None or self._broker.is_alive():
+        if self._broker is None or self._broker.is_alive() or not self._broker_pause.is_over():
             return
         self._tell("the broker ended; it is started again")
         try:
             self._broker.start()
-        except ServiceError as error:
-            self._tell(f"the broker does not start: {error.message}")
+        except (ServiceError, OSError) as error:
+            self._broker_pause.grow()
+            self._tell(f"the broker does not start: {error}")
+        else:
+            self._broker_pause = _Pause()
 
     def _watch_child(self, child: _Child) -> None:
         if child.process is None:
-            if time.monotonic() >= child.restart_at:
-                self._spawn(child)
+            if child.pause.is_over():
+                self._spawn_again(child)
         elif child.process.poll() is not None:
             code = child.process.returncode
             lasted = time.monotonic() - child.started
             # One that ran well comes back at once; one that ends at its start, ever later.
-            child.backoff = (
-                0.0 if lasted > 10 else min(_MAX_BACKOFF_SECONDS, 2 * child.backoff + 0.5)
-            )
-            child.restart_at = time.monotonic() + child.backoff
+            if lasted > 10:
+                child.pause = _Pause()
+            else:
+                child.pause.grow()
             child.process = None
             log = self._log_file(child)
             self._tell(f"{child.name} ended with {code} and is started again; its log: {log}")
+
+    def _spawn_again(self, child: _Child) -> None:
+        try:
+            self._spawn(child)
+        except OSError as error:  # no memory, say, or no disk: it may pass
+            child.pause.grow()
+            self._tell(f"{child.name} cannot be started: {error}")
 
     def _spawn(self, child: _Child) -> None:
         assert self._lock is not None  # noqa: S101 - for the type checker
@@ -258,7 +297,7 @@ class Stack:
         while time.monotonic() < end:
             if self._failure is not None:
                 raise self._failure
-            if self._api.backoff > 0:  # it ended at its start
+            if self._api.pause.seconds > 0:  # it ended at its start
                 break
             if self._stopping.is_set() or self._answers():
                 return
@@ -268,10 +307,16 @@ class Stack:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:  # noqa: S310 - http
+            with _DIRECT.open(f"{self.url}/healthz", timeout=2) as answer:
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+        except OSError:
             return False
+
+    def _tell(self, line: str) -> None:
+        try:
+            self._listener(line)
+        except OSError as error:  # the terminal is gone; the service need not go with it
+            _log.warning("%s (not told: %s)", line, error)
 
     def _log_file(self, child: _Child) -> Path:
         return self._home / "logs" / f"{child.name}.log"

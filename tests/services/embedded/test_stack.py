@@ -6,13 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from services.embedded.stack import Stack, StackError
+from services.errors import BadInputError
 from services.settings import Settings
 
 SERVE = """
@@ -138,7 +142,85 @@ def test_a_port_in_use_is_named(settings):
 
 
 def test_an_api_that_does_not_start_is_told_with_its_log(settings):
-    # Another address needs a key, and there is none.
-    broken = settings.model_copy(update={"host": "0.0.0.0"})
-    with pytest.raises(StackError, match="the API did not start"):
-        Stack(broken).start()
+    stack = Stack(settings)
+    stack._api.command = (sys.executable, "-c", "raise SystemExit('not today')")
+    with pytest.raises(StackError, match=r"the API did not start(.|\n)*not today"):
+        stack.start()
+
+
+def test_another_address_without_a_key_is_refused_before_anything_starts(settings):
+    open_to_all = settings.model_copy(update={"host": "0.0.0.0"})
+    with pytest.raises(BadInputError, match=r"MDF_HOST is '0\.0\.0\.0', and there is no API key"):
+        Stack(open_to_all).start()
+    assert not (settings.home_folder / "logs").exists()
+    assert not (settings.home_folder / "redis").exists()
+
+
+class Ok(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_its_own_health_is_not_asked_through_a_proxy(settings, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", settings.port), Ok) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert Stack(settings)._answers()
+
+
+@pytest.fixture
+def dummies(settings, monkeypatch):
+    """A stack of two processes that do nothing, up and running, and what it tells."""
+    monkeypatch.setattr(Stack, "_answers", lambda _: True)
+    told = []
+    without_broker = settings.model_copy(update={"redis_url": SecretStr("redis://nowhere")})
+    stack = Stack(without_broker, tell=told.append)
+    for child in (stack._api, *stack._workers):
+        child.command = ("sleep", "60")
+    stack.start()
+    yield stack, told
+    stack.stop()
+
+
+def test_a_child_that_cannot_be_started_again_for_a_while_does_not_end_the_rest(
+    dummies, monkeypatch
+):
+    stack, told = dummies
+    api, worker = stack._api.process, stack._workers[0].process
+    spawn = Stack._spawn
+    monkeypatch.setattr(Stack, "_spawn", raising(OSError("no memory")))
+    worker.kill()
+    until(lambda: len(told) >= 3)
+    assert told[1:3] == ["worker-0 cannot be started: no memory"] * 2
+    monkeypatch.setattr(Stack, "_spawn", spawn)
+    until(lambda: stack._workers[0].process is not None)
+    assert stack._api.process is api
+    assert api.poll() is None
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_stack(dummies):
+    stack, _ = dummies
+    stack._listener = raising(BrokenPipeError())
+    old = stack._workers[0].process
+    old.kill()
+    until(lambda: stack._workers[0].process not in (None, old))
+    assert stack._api.process.poll() is None
+
+
+def test_a_failure_of_the_stack_itself_ends_the_wait_with_its_reason(dummies, monkeypatch):
+    stack, _ = dummies
+    api = stack._api.process
+    monkeypatch.setattr(Stack, "_watch_child", raising(RuntimeError("a fault of ours")))
+    with pytest.raises(StackError, match="a fault of ours"):
+        stack.wait()
+    stack.stop()
+    assert api.poll() is not None
+
+
+def raising(error):
+    def fail(*_):
+        raise error
+
+    return fail
