@@ -1,7 +1,8 @@
 """Other files that a loss is offered as, for code that does not have this package.
 
 `.pth`: manifest and state dicts, which `torch.load(weights_only=True)` reads.
-`.pt2`: a program of `torch.export` for any batch size and image size, which needs torch alone.
+`.pt2`: a program of `torch.export` for any batch size and image size, which needs torch and
+numpy, and nothing of this package.
 """
 
 import io
