@@ -63,7 +63,7 @@ class Blobs:
                 obstore.put(self._store, key, content)
             else:
                 # Not by the library: it makes neither the file nor its folder durable.
-                self._check_free(len(content))
+                self.check_free(len(content))
                 draft = _DRAFT + secrets.token_hex(8)
                 replace_file(self.folder / key, content, draft=draft)
         return StoredFile(blob=key, size=len(content), sha256=sha256(content).hexdigest())
@@ -117,7 +117,8 @@ class Blobs:
         """Free disk below a folder; nothing is known of a bucket."""
         return None if self.folder is None else shutil.disk_usage(self.folder).free
 
-    def _check_free(self, size: int) -> None:
+    def check_free(self, size: int = 0) -> None:
+        """Raise DiskFullError unless `size` bytes more leave the floor free."""
         free = self.free_bytes()
         if free is not None and free - size < self._floor:
             raise DiskFullError(

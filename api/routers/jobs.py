@@ -37,6 +37,7 @@ def submit_job(
     """Have a loss trained. From this answer on, the job is not lost."""
 
     def submit(session: Session) -> Created:
+        shared.installation.blobs.check_free()
         row = submission.submit(
             session,
             job.spec(),

@@ -36,6 +36,8 @@ class EventStreamRoute(StrictRoute):
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
 streams = APIRouter(prefix="/v1/jobs/{job_id}", route_class=EventStreamRoute)
 
+METRIC_POINTS = 10_000  # of an answer, if no other number is asked for
+
 After = Annotated[
     int, Query(ge=0, le=2**53, description="number of the last event that is known already")
 ]
@@ -103,9 +105,9 @@ def list_metrics(
     scale: Annotated[int | None, Query(ge=0, le=1000)] = None,
     after_step: Annotated[int | None, Query(ge=0, le=2**31)] = None,
     max_points: Annotated[
-        int | None,
+        int,
         Query(ge=2, le=100_000, description="thins evenly; the first and the last point stay"),
-    ] = None,
+    ] = METRIC_POINTS,
 ) -> ListOut[MetricOut]:
     """The training curves."""
     with installed.database.read() as session:

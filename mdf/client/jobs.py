@@ -120,7 +120,10 @@ class Jobs:
         after_step: int | None = None,
         max_points: int | None = None,
     ) -> tuple[Metric, ...]:
-        """The training curves, thinned to `max_points` with the first and the last kept."""
+        """The training curves, thinned to `max_points` with the first and the last kept.
+
+        Without a number the server gives up to 10,000 points, and it takes 100,000 at most.
+        """
         answer = self._transport.get(
             f"/v1/jobs/{job_id}/metrics",
             keys=keys,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from services.database.schema import Job, JobMetric
 from services.installation import Installation
@@ -200,6 +200,34 @@ def test_metrics_are_thinned_with_first_and_last_kept(
     ]
     assert client.get(f"{url}?scale=2").json()["data"] == []
     assert client.get(f"{url}?max_points=1").status_code == 422
+
+
+def test_metrics_without_a_number_of_points_are_bounded(
+    client: TestClient, installation: Installation, job_id: str
+) -> None:
+    with installation.database.write() as session:
+        rows = [
+            {"job_id": job_id, "scale": 1, "step": step, "content": {"d": 1.0}}
+            for step in range(1, 10_051)
+        ]
+        session.execute(insert(JobMetric), rows)
+    points = client.get(f"/v1/jobs/{job_id}/metrics").json()["data"]
+    assert 5_000 <= len(points) <= 10_000
+    assert (points[0]["step"], points[-1]["step"]) == (1, 10_050)
+
+
+def test_a_job_is_not_taken_on_when_the_disk_is_full(
+    client: TestClient, installation: Installation, image_id: str, assert_problem
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = client.post("/v1/jobs", json=body(image_id), headers=headers)
+    assert first.status_code == 202
+    installation.blobs._floor = 1 << 60
+    refused = client.post("/v1/jobs", json=body(image_id))
+    assert_problem(refused, 507, "disk_full")
+    assert len(client.get("/v1/jobs").json()["data"]) == 1
+    again = client.post("/v1/jobs", json=body(image_id), headers=headers)
+    assert (again.status_code, again.json()) == (202, first.json())
 
 
 def test_a_failed_job_says_why(client: TestClient, installation: Installation, job_id: str) -> None:
