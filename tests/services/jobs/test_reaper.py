@@ -1,5 +1,6 @@
 """The reaper takes back the dead, wakes slots, and clears away."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -117,7 +118,11 @@ def test_sweeps_what_nobody_needs(desk, installation, reaper):
         f"artifacts/{deleted.id}/contact_sheet",
     ]:
         blobs.put(key, b"x")
+    draft = blobs.folder / "checkpoints" / running.id / ".tmp-0"
+    draft.write_bytes(b"half")
+    os.utime(draft, (0, 0))
     reaper.sweep()
+    assert not draft.exists()
     left = [key for folder in ("checkpoints", "samples", "artifacts") for key in blobs.keys(folder)]
     assert sorted(left) == sorted(kept)
     with installation.database.read() as session:
