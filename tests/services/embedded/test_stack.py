@@ -164,7 +164,9 @@ class Ok(BaseHTTPRequestHandler):
 
 def test_its_own_health_is_not_asked_through_a_proxy(settings, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # made anew, of this environment
     with HTTPServer(("127.0.0.1", settings.port), Ok) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         assert Stack(settings)._answers()
