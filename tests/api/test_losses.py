@@ -386,7 +386,7 @@ def test_turns_are_taken_in_order_and_are_bounded() -> None:
             waiting = [asyncio.create_task(one(number)) for number in range(workbench.WAITING)]
             await asyncio.sleep(0)
             with pytest.raises(UnavailableError, match="try again"):
-                await one(-1)
+                await asyncio.wait_for(one(-1), 5)
         await asyncio.gather(*waiting)
         await one(9)
         return done
