@@ -6,7 +6,6 @@ sent by a web page of another origin. With a key in force, everybody needs one.
 """
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Annotated
 
 import anyio
@@ -19,6 +18,7 @@ from api.errors import DATABASE_FAULTS, database_problem, service_problem
 from services import access, keys
 from services.access import LOCAL, Caller
 from services.errors import ForbiddenError, ServiceError, UnauthenticatedError
+from services.exposure import is_loopback
 from services.installation import Installation
 
 PROTECTED = ("/v1/", "/metrics")
@@ -77,17 +77,6 @@ class Needs:
 Reader = Annotated[Caller, Depends(Needs("read"))]
 Writer = Annotated[Caller, Depends(Needs("write"))]
 Admin = Annotated[Caller, Depends(Needs("admin"))]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address means this machine."""
-    host = host.strip("[]").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_local(scope: Scope, headers: Headers) -> None:

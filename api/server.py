@@ -4,11 +4,9 @@ import socket
 
 import uvicorn
 
-from api.access import is_loopback
 from api.app import create_app
 from api.runtime import Runtime
-from services import keys
-from services.errors import BadInputError
+from services.exposure import check_host
 from services.installation import Installation
 
 # Of a stop: for requests that are being answered.
@@ -44,21 +42,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def check_address(installation: Installation) -> None:
-    """Refuse to listen beyond this machine while anybody could call."""
-    host = installation.settings.host
-    if is_loopback(host):
-        return
-    with installation.database.read() as session:
-        if not keys.required(session):
-            raise BadInputError(
-                f"MDF_HOST is {host!r}, and there is no API key yet: without keys the service "
-                "listens on loopback only (127.0.0.1). Make one on this machine first: "
-                "`mdf keys create NAME`"
-            )
-
-
 def serve(installation: Installation) -> None:
     """Serve until SIGINT or SIGTERM."""
-    check_address(installation)
+    check_host(installation.database, installation.settings.host)
     Server(installation).run()

@@ -11,7 +11,6 @@ sizes with random weights are used: the time is the same.
 
 import argparse
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -127,14 +126,20 @@ def print_memory(arguments: argparse.Namespace) -> None:
     pair = images(*arguments.size, arguments.device)
     step(*images(1, 16, arguments.device))  # the libraries' own first-time memory
     if arguments.device == "cpu":
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_resident()
         step(*pair)
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        print((peak_resident() - before) / 1024)
     else:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step(*pair)
         print((torch.cuda.max_memory_allocated() - before) / 2**20)
+
+
+def peak_resident() -> int:
+    """The most memory that this program has held, KiB (`getrusage` counts its parent's too)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
 
 
 def machine(device: str) -> str:

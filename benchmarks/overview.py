@@ -76,7 +76,7 @@ def draw(
     place = {"ha": "center", "va": "center", "fontsize": 11, "color": INK}
     figure.text(0.4375, 0.885, caption, **place)
 
-    right = figure.add_axes((0.68, 0.16, 0.305, 0.62))
+    right = figure.add_axes((0.69, 0.16, 0.295, 0.62))
     for (name, photograph), colour in zip(photographs.items(), COLOURS, strict=True):
         values = [
             float(loss(_tensor(_jpeg(photograph, quality)), _tensor(photograph)))
@@ -84,13 +84,15 @@ def draw(
         ]
         right.plot(QUALITIES, values, marker="o", markersize=3.5, color=colour, label=name)
     right.set_yscale("log")
+    right.set_yticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
+    right.minorticks_off()
     right.set_xlabel("JPEG quality", fontsize=10, color=INK)
     right.set_ylabel("loss", fontsize=10, color=INK)
     right.set_title("a loss that knows this task", fontsize=11, color=INK)
     right.legend(title="never seen in training", fontsize=9, title_fontsize=9, frameon=False)
     right.grid(visible=True, which="major", alpha=0.25)
     right.spines[["top", "right"]].set_visible(False)
-    for start, end in (((0.222, 0.45), (0.298, 0.45)), ((0.588, 0.45), (0.632, 0.45))):
+    for start, end in (((0.222, 0.45), (0.298, 0.45)), ((0.588, 0.45), (0.636, 0.45))):
         arrow = ConnectionPatch(
             start, end, "figure fraction", "figure fraction",
             arrowstyle="-|>", mutation_scale=18, linewidth=1.8, color=INK,

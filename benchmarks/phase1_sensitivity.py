@@ -1,10 +1,11 @@
 """What quick losses are sensitive to, on photographs that they never saw.
 
-    python benchmarks/phase1_sensitivity.py [--photographs FOLDER]
+    python benchmarks/phase1_sensitivity.py [--photographs FOLDER] [--published Ds_JPEG.pth]
 
 Trains a JPEG and a denoising loss with the preset `quick` on one photograph (astronaut), then
 evaluates them on centres of others: the task's own distortion from mild to strong, and others of
-the same PSNR. Writes benchmarks/results/phase1_sensitivity.md.
+the same PSNR; likewise the JPEG loss that its authors published, where that is at hand. Writes
+benchmarks/results/phase1_sensitivity.md.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
+import mdf
 from mdf.loss import MDFLoss
 from services.distortions import Distortion, GaussianBlur, GaussianNoise, Jpeg
 from services.local import LocalRun
@@ -37,13 +39,17 @@ MOST_PHOTOGRAPHS = 20  # of the folder
 Strength = Callable[[float], Distortion]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A trained loss and its value for every distortion (name) and photograph."""
+Distortions = Callable[[Tensor], dict[str, Distortion]]
+Values = dict[str, list[float]]  # of a loss, for every distortion by name, one per photograph
 
+
+@dataclass(frozen=True)
+class Trained:
+    """A loss, and what its training took."""
+
+    loss: MDFLoss
     seconds: float
     cpu_seconds: float
-    values: dict[str, list[float]]
 
 
 def main() -> None:
@@ -51,6 +57,7 @@ def main() -> None:
     enter_job_environment()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path, help="folder of more photographs to test on")
+    parser.add_argument("--published", type=Path, help="the authors' weights for JPEG")
     arguments = parser.parse_args()
     photographs = [centre(image()) for image in (data.chelsea, data.rocket, data.coffee)]
     if arguments.photographs is not None:
@@ -60,43 +67,47 @@ def main() -> None:
     images = [as_tensor(pixels) for pixels in photographs]
 
     recipe = PRESETS["quick"]
-    untrained = Recipe.model_validate(recipe.model_dump() | {"iterations": 1})
-    jpeg = measure(JpegRestoration(), recipe, images, jpeg_distortions)
-    report = [*jpeg_report(jpeg, len(images))]
-    report += ["", "The same, one iteration of training (nearly random weights):", ""]
-    report += jpeg_report(
-        measure(JpegRestoration(), untrained, images, jpeg_distortions), len(images)
-    )
-    denoising = measure(Denoising(), recipe, images, noise_distortions)
-    report += denoising_report(denoising, len(images))
+    jpeg, denoising = train(JpegRestoration(), recipe), train(Denoising(), recipe)
+    one_iteration = Recipe.model_validate(recipe.model_dump() | {"iterations": 1})
+    untrained = train(JpegRestoration(), one_iteration)
+    report = ["## JPEG loss", ""]
+    report += [*jpeg_report(evaluate(jpeg.loss, images, jpeg_distortions)), training_time(jpeg)]
+    report += ["", "## The same after one iteration of training (nearly random weights)", ""]
+    report += jpeg_report(evaluate(untrained.loss, images, jpeg_distortions))
+    if arguments.published is not None:
+        report += ["", "## The JPEG loss that the authors published", ""]
+        published = mdf.load_loss(arguments.published)
+        report += jpeg_report(evaluate(published, images, jpeg_distortions))
+    report += ["", "## Denoising loss", ""]
+    report += denoising_report(evaluate(denoising.loss, images, noise_distortions))
+    report += [training_time(denoising)]
     text = "\n".join(["# Sensitivity of quick losses", "", *machine(), *report, ""])
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(text)
     print(text)
 
 
-def measure(
-    task: Task,
-    recipe: Recipe,
-    images: Sequence[Tensor],
-    distortions: Callable[[Tensor], dict[str, Distortion]],
-) -> Measured:
-    """Train on astronaut, then evaluate the distortions on every image."""
+def train(task: Task, recipe: Recipe) -> Trained:
+    """Train a loss on astronaut."""
     pixels = np.ascontiguousarray(data.astronaut())
     seed = Seed(sha256(pixels.tobytes()).hexdigest(), pixels)
     began, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         trained = train_loss(task, recipe, [seed], LocalRun(Path(folder)))
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-    loss = MDFLoss(trained.manifest, trained.discriminators)
-    values: dict[str, list[float]] = {}
+    return Trained(MDFLoss(trained.manifest, trained.discriminators), seconds, cpu_seconds)
+
+
+def evaluate(loss: MDFLoss, images: Sequence[Tensor], distortions: Distortions) -> Values:
+    """The loss between every image and its distorted versions."""
+    values: Values = {}
     for image in images:
         generator = torch.Generator().manual_seed(0)
         for name, distortion in distortions(image).items():
             with torch.no_grad():
                 value = loss(distortion.apply(image, generator), image)
             values.setdefault(name, []).append(float(value))
-    return Measured(seconds, cpu_seconds, values)
+    return values
 
 
 def jpeg_distortions(image: Tensor) -> dict[str, Distortion]:
@@ -134,32 +145,33 @@ def matched(image: Tensor, target: Distortion, strength: Strength, most: float) 
     return strength(high)
 
 
-def jpeg_report(measured: Measured, count: int) -> list[str]:
+def jpeg_report(values: Values) -> list[str]:
     """A table, and the shares of photographs in which the order is right."""
-    values = measured.values
     order = [f"JPEG quality {q}" for q in (7, 10, 30, 90)]
     ten = values["JPEG quality 10"]
     monotone = falling([values[name] for name in order])
-    above = sum(a > b for a, b in zip(ten, values["JPEG quality 95"], strict=True)) / count
-    lines = ["## JPEG loss", "", *table(values, ten, "quality 10"), ""]
-    lines.append(f"- {count} photographs, {monotone:.0%} with q7 > q10 > q30 > q90")
-    lines.append(f"- {above:.0%} with quality 10 above a clean re-encoding (quality 95)")
-    lines.append(training_time(measured))
-    return lines
+    above = falling([ten, values["JPEG quality 95"]])
+    return [
+        *table(values, ten, "quality 10"),
+        "",
+        f"- {len(ten)} photographs, {monotone:.0%} with q7 > q10 > q30 > q90",
+        f"- {above:.0%} with quality 10 above a clean re-encoding (quality 95)",
+    ]
 
 
-def denoising_report(measured: Measured, count: int) -> list[str]:
+def denoising_report(values: Values) -> list[str]:
     """A table, and the share of photographs in which the order is right."""
-    values = measured.values
     order = [f"noise σ = {sigma}" for sigma in (50, 25, 15, 5)]
+    reference = values["noise σ = 15"]
     monotone = falling([values[name] for name in order])
-    lines = ["", "## Denoising loss", "", *table(values, values["noise σ = 15"], "σ = 15"), ""]
-    lines.append(f"- {count} photographs, {monotone:.0%} with the loss rising with σ")
-    lines.append(training_time(measured))
-    return lines
+    return [
+        *table(values, reference, "σ = 15"),
+        "",
+        f"- {len(reference)} photographs, {monotone:.0%} with the loss rising with σ",
+    ]
 
 
-def table(values: dict[str, list[float]], reference: list[float], name: str) -> list[str]:
+def table(values: Values, reference: list[float], name: str) -> list[str]:
     """Median loss of each distortion, and median of its ratio to `reference`."""
     lines = [f"| distortion | loss (median) | relative to {name} (median) |", "| --- | --- | --- |"]
     for distortion, row in values.items():
@@ -174,9 +186,9 @@ def falling(rows: Sequence[Sequence[float]]) -> float:
     return sum(list(c) == sorted(c, reverse=True) for c in columns) / len(columns)
 
 
-def training_time(measured: Measured) -> str:
+def training_time(trained: Trained) -> str:
     """How long the training took."""
-    return f"- training: {measured.seconds:.0f} s, {measured.cpu_seconds:.0f} s of CPU time"
+    return f"- training: {trained.seconds:.0f} s, {trained.cpu_seconds:.0f} s of CPU time"
 
 
 def machine() -> list[str]:

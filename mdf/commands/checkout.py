@@ -3,12 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from mdf.commands.faults import CommandError
-
-if TYPE_CHECKING:
-    from services.settings import Settings
 
 _HOW = "git clone the repository, then `make serve` or `make demo` in it"
 
@@ -39,23 +35,3 @@ def shield_children() -> None:
     `python -m` looks there first, and users have folders named `models` or `services`.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
-
-
-def load_settings() -> "Settings":
-    """The settings of the environment; one that is wrong is named. Call it in `server_code`."""
-    from pydantic import ValidationError
-
-    from services import settings
-
-    try:
-        return settings.load_settings()
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{_setting(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise CommandError(f"wrong setting: {faults}") from error
-
-
-def _setting(location: tuple[int | str, ...]) -> str:
-    return f"MDF_{str(location[0]).upper()}: " if location else ""

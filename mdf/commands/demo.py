@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mdf.client import Client, Image, Job
 from mdf.commands import sensitivity
-from mdf.commands.checkout import load_settings, server_code, shield_children
+from mdf.commands.checkout import server_code, shield_children
 from mdf.commands.faults import INTERRUPTED, CommandError
 from mdf.commands.following import watch
 from mdf.commands.task import Quality, Set, Sigma, TaskName, read_settings, read_task
@@ -107,6 +107,7 @@ def _own_server(home: Path) -> Iterator[Client]:
     shield_children()
     with server_code():
         from services.embedded.stack import Stack
+        from services.settings import load_settings
 
         note("Starting    broker, worker and API …")
         with Stack(load_settings(), tell=note) as stack, Client(stack.url) as client:

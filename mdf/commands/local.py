@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mdf.client import Progress
-from mdf.commands.checkout import load_settings, server_code
+from mdf.commands.checkout import server_code
 from mdf.commands.display import Display, open_display
 from mdf.commands.faults import INTERRUPTED, CommandError
 from mdf.commands.terminal import note
@@ -78,6 +78,7 @@ def _read_seed(path: Path) -> "Seed":
     from services.images import catalogue
     from services.images.decoding import Limits, decode
     from services.phase1.training import Seed
+    from services.settings import load_settings
 
     try:
         image = decode(path.read_bytes(), Limits.of(load_settings()))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from mdf.client import ApiKey
-from mdf.commands.checkout import load_settings, server_code
+from mdf.commands.checkout import server_code
 
 if TYPE_CHECKING:
     from services.access import Scope
@@ -18,6 +18,7 @@ def open_local_keys() -> Iterator["LocalKeys"]:
     """The keys of the installation that the environment's settings name."""
     with server_code():
         from services.installation import Installation
+        from services.settings import load_settings
 
         installation = Installation.open(load_settings())
         try:

@@ -1,6 +1,6 @@
 """`mdf migrate`: bring the database to this version, where no `mdf serve` does it at its start."""
 
-from mdf.commands.checkout import load_settings, server_code
+from mdf.commands.checkout import server_code
 from mdf.commands.terminal import note
 
 
@@ -8,6 +8,7 @@ def migrate() -> None:
     """Bring the database's tables to this version; all data stay."""
     with server_code():
         from services.installation import Installation
+        from services.settings import load_settings
 
         installation = Installation.open(load_settings())
         try:

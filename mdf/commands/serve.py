@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mdf.commands.checkout import load_settings, server_code, shield_children
+from mdf.commands.checkout import server_code, shield_children
 from mdf.commands.terminal import note, out, print_fields
 
 
@@ -43,6 +43,7 @@ def serve(
     shield_children()
     with server_code():
         from services.embedded.stack import Stack
+        from services.settings import load_settings
 
         settings = load_settings()
         stack = Stack(settings, tell=note)

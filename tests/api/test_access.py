@@ -10,9 +10,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from api.access import PROTECTED, Needs, is_loopback
+from api.access import PROTECTED, Needs
 from api.app import create_app
 from services import keys
+from services.exposure import is_loopback
 from services.installation import Installation
 
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs"}
