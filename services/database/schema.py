@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     ForeignKey,
     Index,
@@ -59,6 +60,7 @@ class Base(DeclarativeBase):
         datetime: UTCDateTime,
         dict[str, Any]: JSON,
         list[str]: JSON,
+        list[dict[str, str]]: JSON,
     }
 
 
@@ -197,6 +199,71 @@ class LossFile(Base):
     __tablename__ = "loss_files"
     loss_id: Mapped[str] = mapped_column(
         ForeignKey("losses.id", ondelete="CASCADE"), primary_key=True
+    )
+    format: Mapped[str] = mapped_column(primary_key=True)
+    blob: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+
+
+class Dataset(Base):
+    """A set of images to train restorers on; `ready` once its images are published."""
+
+    __tablename__ = "datasets"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
+    source: Mapped[dict[str, Any]]  # an archive that is uploaded, or a folder or bucket
+    on_bad_file: Mapped[str]  # "skip" or "refuse"
+    size: Mapped[int | None] = mapped_column(BigInteger)  # of the archive, bytes; null for a folder
+    received: Mapped[int] = mapped_column(BigInteger)  # bytes of the archive that are stored
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    ready: Mapped[datetime | None]
+    digest: Mapped[str | None]  # SHA-256 over the digests of its images, in order
+    images: Mapped[int]
+    pixels: Mapped[int] = mapped_column(BigInteger)  # of all images together
+    bad_files: Mapped[list[dict[str, str]]]  # name and reason; the first thousand
+    bad_file_count: Mapped[int]
+    sheet: Mapped[str | None]  # blob of the thumbnail sheet, PNG
+    created: Mapped[datetime]
+
+
+class DatasetImage(Base):
+    """One image of a data set, stored as PNG under the SHA-256 of its pixels."""
+
+    __tablename__ = "dataset_images"
+    dataset_id: Mapped[str] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)  # from 0, in the order of names
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(index=True)
+    blob: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    size: Mapped[int]  # of the PNG, bytes
+
+
+class Model(Base):
+    """A trained or imported restorer in the catalogue."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("job_id"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    name: Mapped[str]
+    manifest: Mapped[dict[str, Any]]
+    sha256: Mapped[str]  # of the safetensors file
+    created: Mapped[datetime]
+
+
+class ModelFile(Base):
+    """One downloadable form of a model: `safetensors`, `onnx` or `pt2`."""
+
+    __tablename__ = "model_files"
+    model_id: Mapped[str] = mapped_column(
+        ForeignKey("models.id", ondelete="CASCADE"), primary_key=True
     )
     format: Mapped[str] = mapped_column(primary_key=True)
     blob: Mapped[str]
