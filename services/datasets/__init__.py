@@ -1,0 +1,1 @@
+"""Data sets: archives and folders of pictures, checked once, for training restorers."""
