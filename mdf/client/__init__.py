@@ -5,6 +5,10 @@
     job = client.jobs.wait(job.id)
     client.losses.download(job.loss_id, "jpeg.safetensors")
 
+    job = client.train_restorer("photos.zip", preset="quick-dncnn-jpeg", loss=job.loss_id)
+    job = client.jobs.wait(job.id)
+    restored = client.models.restore(job.model_id, "damaged.jpg")
+
 Every method raises an `mdf.errors.MDFError`: ApiError when the server refuses,
 UnreachableError when there is none.
 """
@@ -16,10 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mdf.client.ids import is_id
 from mdf.client.images import Images
 from mdf.client.jobs import Jobs
 from mdf.client.keys import Keys
 from mdf.client.losses import Losses
+from mdf.client.models import Models
 from mdf.client.pages import records
 from mdf.client.records import (
     ApiKey,
@@ -34,6 +40,8 @@ from mdf.client.records import (
     LossFile,
     Me,
     Metric,
+    Model,
+    ModelFile,
     Page,
     Progress,
     Sample,
@@ -58,6 +66,8 @@ __all__ = [
     "LossFile",
     "Me",
     "Metric",
+    "Model",
+    "ModelFile",
     "Page",
     "Progress",
     "Sample",
@@ -96,6 +106,7 @@ class Client:
         self.images = Images(self._transport)
         self.jobs = Jobs(self._transport)
         self.losses = Losses(self._transport)
+        self.models = Models(self._transport)
         self.keys = Keys(self._transport)
 
     @property
@@ -127,21 +138,105 @@ class Client:
             priority: higher runs earlier.
             deadline: a job that is not done by then fails, or expires if it has not started.
         """
-        seeds = [seed] if isinstance(seed, str | Path | bytes | Image) else [*seed]
         job: dict[str, Any] = {
             "type": "discriminator_training",
-            "seed_image_ids": [self._image_id(one) for one in seeds],
-            "task": {"kind": task} if isinstance(task, str) else dict(task),
+            "seed_image_ids": [self._image_id(one) for one in _several(seed)],
+            "task": _kind(task),
             "preset": preset,
             "recipe": dict(recipe or {}),
         }
-        if name is not None:
-            job["name"] = name
-        if priority is not None:
-            job["priority"] = priority
-        if deadline is not None:
-            job["deadline"] = deadline.isoformat()
-        return self.jobs.submit(job)
+        return self._submit(job, name=name, priority=priority, deadline=deadline)
+
+    def train_restorer(
+        self,
+        dataset: str,
+        *,
+        preset: str,
+        loss: str | Path | Loss | Mapping[str, Any] | None = None,
+        task: str | Mapping[str, Any] | None = None,
+        network: str | Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        validation_dataset: str | None = None,
+        validation_share: float | None = None,
+        start_from: str | Model | None = None,
+        name: str | None = None,
+        priority: int | None = None,
+        deadline: datetime | None = None,
+    ) -> Job:
+        """Start the training of a restoration network and return its job at once.
+
+        What is not given is the preset's.
+
+        Args:
+            dataset: the pictures to train on: the id of a data set.
+            preset: such as `quick-dncnn-jpeg` or `paper-edsr-sisr`.
+            loss: what to train with: the id (`loss_…`) or record of an MDF loss, the path of a
+                loss file, which is imported; or another loss by its kind, such as `l1` or
+                `mix`, or whole, such as `{"kind": "charbonnier", "epsilon": 1e-3}`.
+            task: what to undo: a kind, or the whole, such as `{"kind": "jpeg", "quality": 10}`.
+            network: a kind, or the whole, such as `{"kind": "dncnn", "depth": 20}`.
+            recipe: hyperparameters that differ from the preset's.
+            validation_dataset: the pictures to validate on, as `dataset`.
+            validation_share: without such, the share of `dataset` that is held out for it.
+            start_from: the model whose weights to start from.
+            name: what to call job and model.
+            priority: higher runs earlier.
+            deadline: a job that is not done by then fails, or expires if it has not started.
+        """
+        wanted = {
+            "dataset_id": dataset,
+            "validation_dataset_id": validation_dataset,
+            "validation_share": validation_share,
+            "task": None if task is None else _kind(task),
+            "network": None if network is None else _kind(network),
+            "loss": None if loss is None else self._loss(loss),
+            "start_from": start_from.id if isinstance(start_from, Model) else start_from,
+        }
+        job = {
+            "type": "restoration_training",
+            "preset": preset,
+            **{field: value for field, value in wanted.items() if value is not None},
+            "recipe": dict(recipe or {}),
+        }
+        return self._submit(job, name=name, priority=priority, deadline=deadline)
+
+    def restore(
+        self,
+        images: str | Path | bytes | Image | Sequence[str | Path | bytes | Image],
+        model: str | Model,
+        *,
+        format: str = "png",
+        quality: int | None = None,
+        name: str | None = None,
+        priority: int | None = None,
+        deadline: datetime | None = None,
+    ) -> Job:
+        """Start a job that restores images and return it at once.
+
+        Its artifact `restored` is the image, or a zip archive of all of several: see
+        `Jobs.download_artifact`. A single small image comes faster by `Models.restore`.
+
+        Args:
+            images: what to restore, as the seeds of `train`, or the id of a data set (`ds_…`).
+            model: the id or record of a model.
+            format: of the restored images: `png`, `jpeg` or `webp`.
+            quality: of JPEG and WebP, 1 to 100.
+            name: what to call the job.
+            priority: higher runs earlier.
+            deadline: a job that is not done by then fails, or expires if it has not started.
+        """
+        job: dict[str, Any] = {
+            "type": "restoration",
+            "model_id": model.id if isinstance(model, Model) else model,
+            "format": format,
+        }
+        if is_id(images, "ds"):
+            job["dataset_id"] = images
+        else:
+            job["image_ids"] = [self._image_id(one) for one in _several(images)]
+        if quality is not None:
+            job["quality"] = quality
+        return self._submit(job, name=name, priority=priority, deadline=deadline)
 
     def workers(self) -> tuple[Worker, ...]:
         """The worker slots that have given a sign of life."""
@@ -166,9 +261,48 @@ class Client:
     ) -> None:
         self.close()
 
+    def _submit(
+        self,
+        job: dict[str, Any],
+        *,
+        name: str | None,
+        priority: int | None,
+        deadline: datetime | None,
+    ) -> Job:
+        given = {
+            "name": name,
+            "priority": priority,
+            "deadline": None if deadline is None else deadline.isoformat(),
+        }
+        return self.jobs.submit(
+            job | {field: value for field, value in given.items() if value is not None}
+        )
+
+    def _loss(self, loss: str | Path | Loss | Mapping[str, Any]) -> dict[str, Any]:
+        """A loss as a job's spec has it."""
+        if isinstance(loss, Mapping):
+            return dict(loss)
+        if isinstance(loss, Loss):
+            return {"kind": "mdf", "loss_id": loss.id}
+        if is_id(loss, "loss"):
+            return {"kind": "mdf", "loss_id": loss}
+        if isinstance(loss, str) and loss.isidentifier():
+            return {"kind": loss}
+        return {"kind": "mdf", "loss_id": self.losses.import_file(loss).id}
+
     def _image_id(self, seed: str | Path | bytes | Image) -> str:
         if isinstance(seed, Image):
             return seed.id
-        if isinstance(seed, str) and seed.startswith("img_"):
+        if is_id(seed, "img"):
             return seed
         return self.images.upload(seed).id
+
+
+def _several(
+    images: str | Path | bytes | Image | Sequence[str | Path | bytes | Image],
+) -> list[str | Path | bytes | Image]:
+    return [images] if isinstance(images, str | Path | bytes | Image) else [*images]
+
+
+def _kind(thing: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": thing} if isinstance(thing, str) else dict(thing)

@@ -73,6 +73,8 @@ class Job:
     progress: Progress | None = None
     error: JobError | None = None
     loss_id: str | None = None
+    model_id: str | None = None
+    dataset_id: str | None = None
     checkpoint_at: datetime | None = None
     queued: datetime | None = None
     started: datetime | None = None
@@ -122,7 +124,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture made while a job ran: `kind` is `seed`, `generated` or `map`."""
+    """A picture made while a job ran.
+
+    `kind` is `seed`, `generated` or `map` in the training of a loss; `degraded-1`, `restored-1`,
+    `target-1` and so on in that of a model.
+    """
 
     id: str
     scale: int
@@ -133,7 +139,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that a job published besides its loss."""
+    """A file that a job published besides its loss or model."""
 
     kind: str
     media_type: str
@@ -161,6 +167,28 @@ class Loss:
     created: datetime
     job_id: str | None = None
     files: tuple[LossFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One downloadable form of a model; `size` in bytes."""
+
+    format: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained or imported restorer; `sha256` is that of the safetensors file."""
+
+    id: str
+    name: str
+    sha256: str
+    manifest: dict[str, Any]
+    created: datetime
+    job_id: str | None = None
+    files: tuple[ModelFile, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,26 @@ class Transport:
 
     def create(self, path: str, **content: Any) -> Any:
         """POST that makes a new object; done once, however often it is sent."""
+        return _json(self.creation(path, **content))
+
+    def creation(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        at_least: float = 0.0,
+        **content: Any,
+    ) -> httpx.Response:
+        """`create`, and the whole answer; it may take `at_least` so many seconds."""
+        customary = self._http.timeout
         request = self._http.build_request(
-            "POST", path, headers={"Idempotency-Key": uuid4().hex}, **content
+            "POST",
+            path,
+            headers={"Idempotency-Key": uuid4().hex, **(headers or {})},
+            timeout=httpx.Timeout(max(customary.read or 0.0, at_least), connect=customary.connect),
+            **content,
         )
-        return _json(self.send(request))
+        return self.send(request)
 
     def act(self, path: str, *, method: str = "POST", **content: Any) -> Any:
         """A request that changes an object; sent once."""

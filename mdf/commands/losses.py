@@ -9,6 +9,7 @@ import typer
 from rich.markdown import Markdown
 
 from mdf.client import Client
+from mdf.client.ids import is_id
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
 from mdf.commands.task import Quality, Sigma, read_task
 from mdf.commands.terminal import (
@@ -180,4 +181,4 @@ def remove(
 
 
 def _image_id(client: Client, image: str) -> str:
-    return image if image.startswith("img_") else client.images.upload(image).id
+    return image if is_id(image, "img") else client.images.upload(image).id

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mdf.client import Client, Job, Loss
+from mdf.client.ids import is_id
 from mdf.commands.connection import ApiKey, AsJson, Url, connect
 from mdf.commands.following import detach, tell_end, watch
 from mdf.commands.task import Quality, Set, Sigma, TaskName, read_settings, read_task
@@ -99,7 +100,7 @@ def download(client: Client, loss: Loss, folder: Path, stem: str) -> list[Path]:
 
 def _check_files(seeds: list[str], *, local: bool) -> None:
     for seed in seeds:
-        if seed.startswith("img_") and not local:
+        if is_id(seed, "img") and not local:
             continue
         if not Path(seed).is_file():
             raise typer.BadParameter(f"there is no file {seed}", param_hint="SEED")

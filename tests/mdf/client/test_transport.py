@@ -95,7 +95,9 @@ def test_a_refusal_names_every_fault(server: Any) -> None:
         },
     )
     with pytest.raises(ApiError) as refusal:
-        Client(server.url).train("img_1", {"kind": "jpeg", "quality": 0}, recipe={"tapps": 1})
+        Client(server.url).train(
+            "img_" + 32 * "0", {"kind": "jpeg", "quality": 0}, recipe={"tapps": 1}
+        )
     assert str(refusal.value) == (
         "the request has 2 faults (task.quality: must be from 1 to 100; it is 0; "
         "recipe.tapps: unknown)"
