@@ -228,6 +228,18 @@ class Dataset(Base):
     created: Mapped[datetime]
 
 
+class DatasetPart(Base):
+    """A stretch of an archive that is being uploaded; gone once the data set is ready."""
+
+    __tablename__ = "dataset_parts"
+    dataset_id: Mapped[str] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True
+    )
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True)  # bytes
+    size: Mapped[int]  # bytes
+    blob: Mapped[str]
+
+
 class DatasetImage(Base):
     """One image of a data set, stored as PNG under the SHA-256 of its pixels."""
 
@@ -242,6 +254,7 @@ class DatasetImage(Base):
     width: Mapped[int]
     height: Mapped[int]
     size: Mapped[int]  # of the PNG, bytes
+    sha256: Mapped[str]  # of the PNG
 
 
 class Model(Base):
