@@ -44,6 +44,27 @@ def newest_first(
     return Page(rows, _encode(getattr(last, row_id.key)) if more else None)
 
 
+def in_order(
+    session: Session,
+    query: Select[Row],
+    position: InstrumentedAttribute[int],
+    *,
+    limit: int,
+    cursor: str | None,
+) -> Page[Row]:
+    """Up to `limit` rows of `query` in rising order of their position, from `cursor` on.
+
+    For lists that never change once they are there.
+    """
+    if cursor is not None:
+        if re.fullmatch(r"[0-9]{1,9}", cursor) is None:
+            raise _foreign(cursor, "first")
+        query = query.where(position >= int(cursor))
+    rows = list(session.scalars(query.order_by(position).limit(limit + 1)))
+    following: Any = rows[limit] if len(rows) > limit else None
+    return Page(rows[:limit], None if following is None else str(getattr(following, position.key)))
+
+
 def _encode(last_id: str) -> str:
     return urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
 
@@ -54,8 +75,12 @@ def _decode(cursor: str) -> str:
     except ValueError:
         last_id = ""
     if re.fullmatch(PATTERN, last_id) is None:
-        raise BadInputError(
-            f"cursor {cursor[:80]!r} is not one that this service gave: take `next_cursor` of the "
-            "page before, or leave it out to begin with the newest"
-        )
+        raise _foreign(cursor, "newest")
     return last_id
+
+
+def _foreign(cursor: str, begin: str) -> BadInputError:
+    return BadInputError(
+        f"cursor {cursor[:80]!r} is not one that this service gave: take `next_cursor` of the "
+        f"page before, or leave it out to begin with the {begin}"
+    )
