@@ -1,6 +1,7 @@
 """All configuration: environment variables with the prefix `MDF_`, unknown names refused."""
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
@@ -15,6 +16,7 @@ from services.errors import BadInputError
 PREFIX = "MDF_"
 # Read by the client and the command line (`mdf/client.py`), not by the service.
 CLIENT_NAMES = frozenset({"MDF_URL", "MDF_API_KEY"})
+BUCKET_SCHEMES = ("s3://", "gs://", "az://")
 
 
 class Settings(BaseSettings):
@@ -50,6 +52,19 @@ class Settings(BaseSettings):
     max_image_pixels: Annotated[int, Field(gt=0, description="largest image, pixels")] = 25_000_000
     min_image_side: Annotated[int, Field(gt=0, description="smallest image side, pixels")] = 32
     max_image_side: Annotated[int, Field(gt=0, description="largest image side, pixels")] = 8192
+    max_dataset_bytes: Annotated[
+        int, Field(gt=0, description="largest archive of a data set, and of its files, bytes")
+    ] = 64 * 1024**3
+    max_dataset_images: Annotated[
+        int, Field(gt=0, le=10_000_000, description="most files in a data set")
+    ] = 100_000
+    dataset_roots: Annotated[
+        str,
+        Field(
+            description="folders and bucket prefixes that data sets may be imported from, "
+            "separated by commas; default: none"
+        ),
+    ] = ""
     disk_floor_bytes: Annotated[
         int, Field(ge=0, description="free disk below which new work is refused, bytes")
     ] = 512 * 1024 * 1024
@@ -87,10 +102,26 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_roots(self) -> Self:
+        for root in self.dataset_root_list:
+            if not root.startswith(("/", *BUCKET_SCHEMES)):
+                raise ValueError(
+                    f"MDF_DATASET_ROOTS names {root!r}; each must be an absolute path or begin "
+                    f"with one of {', '.join(BUCKET_SCHEMES)}"
+                )
+        return self
+
     @cached_property
     def home_folder(self) -> Path:
         """`home`, absolute, with `~` expanded."""
         return self.home.expanduser().absolute()
+
+    @cached_property
+    def dataset_root_list(self) -> tuple[str, ...]:
+        """`dataset_roots`, each by itself; colons separate folders too, as in PATH."""
+        roots = re.split(r",|:(?!//)", self.dataset_roots)
+        return tuple(root.strip() for root in roots if root.strip())
 
     @cached_property
     def sqlalchemy_url(self) -> str:
