@@ -68,7 +68,6 @@ class RRDBNet(Restorer):
         self, *, scale: int, channels: int = 3, blocks: int = 23, width: int = 64, growth: int = 32
     ) -> None:
         fold = UPSCALING // scale
-        radius = 15 * blocks + 4  # px of the features
         super().__init__(
             {
                 "scale": scale,
@@ -80,8 +79,7 @@ class RRDBNet(Restorer):
             channels=channels,
             scale=scale,
             multiple=fold,
-            # A result's pixel lies anywhere in its fold; the farthest fold counts to its far edge.
-            receptive_radius=fold * radius + fold - 1,
+            receptive_radius=fold * (15 * blocks + 4),
             tail_radius=2,
             features_bytes=4 * (6 * width + 8 * growth) // fold**2,
             reconstruct_bytes=4 * 3 * width * scale**2,
