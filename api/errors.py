@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from services.errors import Problem, ServiceError
+from services.jobs.specs import SPECS
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -197,6 +198,8 @@ def field_problems(errors: Sequence[Mapping[str, Any]], body: Any) -> list[Probl
         part, *path = error["loc"]
         if part == "body":
             pointer, prefix = _pointer(path, body), ""
+            if error["type"] == "job_type":
+                pointer = "/type"
         else:
             pointer, prefix = "", f"{part} parameter {'.'.join(map(str, path))}: "
         detail = prefix + _words(error)
@@ -217,9 +220,12 @@ def _pointer(path: Sequence[str | int], body: Any) -> str:
     """The JSON pointer to what pydantic's `path` means.
 
     Pydantic names the branches of unions as if they were fields: the tag of a
-    discriminated one (`task/denoising/sigma`), the type of another (`factor/float`).
+    discriminated one (`task/denoising/sigma`, and at the front the type of a job), the type of
+    another (`factor/float`).
     """
     pointer = ""
+    if path and path[0] in SPECS:
+        path = path[1:]
     for step in path:
         if isinstance(body, Mapping):
             if body.get("kind") == step:

@@ -3,7 +3,16 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    RootModel,
+    Tag,
+)
 
 from services import keys
 from services.access import Scope
@@ -15,16 +24,23 @@ from services.database.schema import (
     JobSample,
     Loss,
     LossFile,
+    Model,
+    ModelFile,
     Worker,
 )
 from services.jobs.failures import Code
 from services.jobs.lifecycle import State
+from services.jobs.results import Made
+from services.jobs.specs import SPECS, AnySpec
 from services.phase1.recipe import DiscriminatorTraining
+from services.restoration.spec import Restoration
 
 # Names are shown in lists, logs and file names: no control characters.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Priority = Annotated[int, Field(ge=-100, le=100, description="higher runs first")]
 LossFormat = Literal["safetensors", "pth", "pt2"]
+ModelFormat = Literal["safetensors", "onnx", "pt2"]
+JobType = Literal["discriminator_training", "restoration_training", "restoration", "dataset_import"]
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
@@ -67,10 +83,10 @@ class ImageOut(Out):
         return cls.model_validate(image)
 
 
-class JobIn(DiscriminatorTraining):
-    """A job to be done: a loss to be trained."""
+class _JobFields(BaseModel):
+    """What every job may be given beside its spec."""
 
-    name: Annotated[Name, Field(description="of the job and its loss")] = ""
+    name: Annotated[Name, Field(description="of the job and of what it makes")] = ""
     priority: Priority = 0
     deadline: Annotated[
         AwareDatetime | None,
@@ -78,10 +94,42 @@ class JobIn(DiscriminatorTraining):
         Field(description="the job fails if it is not done by then; RFC 3339 with time zone"),
     ] = None
 
-    def spec(self) -> DiscriminatorTraining:
-        """What is to be trained."""
-        fields = {name: getattr(self, name) for name in DiscriminatorTraining.model_fields}
-        return DiscriminatorTraining.model_construct(**fields)
+    def spec(self) -> AnySpec:
+        """What is to be done."""
+        kind = SPECS[self.type]  # type: ignore[attr-defined]  # each class below has it
+        fields = {name: getattr(self, name) for name in kind.model_fields}
+        return kind.model_construct(**fields)
+
+
+class DiscriminatorTrainingIn(_JobFields, DiscriminatorTraining):
+    """A loss to be trained."""
+
+
+class RestorationIn(_JobFields, Restoration):
+    """Images to be restored."""
+
+
+def _type_of(body: Any) -> Any:
+    if isinstance(body, dict):
+        return body.get("type", "discriminator_training")
+    return getattr(body, "type", "discriminator_training")
+
+
+class JobIn(
+    RootModel[
+        Annotated[
+            Annotated[DiscriminatorTrainingIn, Tag("discriminator_training")]
+            | Annotated[RestorationIn, Tag("restoration")],
+            Discriminator(
+                _type_of,
+                custom_error_type="job_type",
+                custom_error_message="needs a `type` out of 'discriminator_training', "
+                "'restoration'; without one it is the first",
+            ),
+        ]
+    ]
+):
+    """A job to be done; `type` says what, and is `discriminator_training` if it is left out."""
 
 
 class JobChange(In):
@@ -114,7 +162,7 @@ class JobOut(Out):
     """A job."""
 
     id: str
-    type: Literal["discriminator_training"]
+    type: JobType
     name: str
     state: State
     spec: Annotated[
@@ -127,7 +175,9 @@ class JobOut(Out):
     eta_seconds: float | None
     progress: ProgressOut | None
     error: JobErrorOut | None
-    loss_id: Annotated[str | None, Field(description="what it made")]
+    loss_id: Annotated[str | None, Field(description="the loss that it made")]
+    model_id: Annotated[str | None, Field(description="the model that it made")]
+    dataset_id: Annotated[str | None, Field(description="the data set that it makes")]
     checkpoint_at: Annotated[datetime | None, Field(description="a resume loses what came after")]
     created: datetime
     queued: datetime
@@ -141,7 +191,7 @@ class JobOut(Out):
         cls,
         job: Job,
         *,
-        loss_id: str | None,
+        made: Made,
         queue_position: int | None,
         eta_seconds: float | None,
         max_attempts: int,
@@ -150,7 +200,9 @@ class JobOut(Out):
         columns = {name: getattr(job, name) for name in cls.model_fields if hasattr(job, name)}
         return cls(
             **columns,
-            loss_id=loss_id,
+            loss_id=made.loss_id,
+            model_id=made.model_id,
+            dataset_id=made.dataset_id,
             queue_position=queue_position,
             eta_seconds=eta_seconds,
             max_attempts=max_attempts,
@@ -222,6 +274,35 @@ class LossFileOut(Out):
     format: LossFormat
     size: Annotated[int, Field(description="bytes")]
     sha256: str
+
+
+class ModelFileOut(Out):
+    """One downloadable form of a model."""
+
+    format: ModelFormat
+    size: Annotated[int, Field(description="bytes")]
+    sha256: str
+
+
+class ModelOut(Out):
+    """A trained or imported model: a restoration network."""
+
+    id: str
+    name: str
+    job_id: Annotated[str | None, Field(description="the job that trained it")]
+    manifest: Annotated[
+        dict[str, Any],
+        Field(description="network, task, loss, data set, recipe, metrics, software"),
+    ]
+    sha256: Annotated[str, Field(description="of the safetensors file")]
+    files: list[ModelFileOut]
+    created: datetime
+
+    @classmethod
+    def of(cls, model: Model, files: list[ModelFile]) -> Self:
+        """From its row and its files'."""
+        columns = {name: getattr(model, name) for name in cls.model_fields if name != "files"}
+        return cls(**columns, files=[ModelFileOut.model_validate(file) for file in files])
 
 
 class LossOut(Out):

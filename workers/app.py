@@ -1,11 +1,12 @@
 """The Celery application of a worker slot: one task, which hands a job's id to the supervisor."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, signals
 
-from services.jobs.dispatch import QUEUES, RUN_TASK, celery_app
+from services.jobs.dispatch import QUEUE_NAMES, RUN_TASK, celery_app
 from services.settings import Settings
 from workers.supervisor import Supervisor
 
@@ -29,8 +30,10 @@ def create_app(settings: Settings, supervisor: Supervisor) -> Celery:
     return app
 
 
-def serve(app: Celery, *, name: str, log_level: str) -> None:
+def serve(app: Celery, *, name: str, log_level: str, queues: Sequence[str] = QUEUE_NAMES) -> None:
     """Take messages until SIGTERM or SIGINT; then let the running job checkpoint, and return."""
-    queues = ",".join(dict.fromkeys(QUEUES.values()))
-    options = f"--pool=threads --concurrency=1 --without-gossip --without-mingle --queues={queues}"
+    options = (
+        "--pool=threads --concurrency=1 --without-gossip --without-mingle "
+        f"--queues={','.join(queues)}"
+    )
     app.worker_main(["worker", *options.split(), "--hostname", name, "--loglevel", log_level])

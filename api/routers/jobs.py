@@ -1,9 +1,9 @@
 """`/v1/jobs`: submit, look at, change and steer jobs."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Path, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Path, Request, Response
 from sqlalchemy.orm import Session
 
 from api.access import Reader, Writer
@@ -12,12 +12,11 @@ from api.creation import Created, Creating
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Runtime, Shared
-from api.schemas import JobChange, JobIn, JobOut
+from api.schemas import JobChange, JobIn, JobOut, JobType
 from services.access import Caller
 from services.database.schema import Job
-from services.jobs import queries, requests, submission
+from services.jobs import queries, requests, results, submission
 from services.jobs.lifecycle import State
-from services.losses import catalogue as losses
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
@@ -34,20 +33,21 @@ JobId = Annotated[str, Path(description="`job_…`", max_length=64)]
 def submit_job(
     caller: Writer, creation: Creating, shared: Shared, background: BackgroundTasks, job: JobIn
 ) -> Response:
-    """Have a loss trained. From this answer on, the job is not lost."""
+    """Have a loss or a model trained, or images restored. From this answer on, it is not lost."""
+    wanted = job.root
 
     def submit(session: Session) -> Created:
         shared.installation.blobs.check_free()
         row = submission.submit(
             session,
-            job.spec(),
+            wanted.spec(),
             caller=caller,
-            name=job.name,
-            priority=job.priority,
-            deadline=job.deadline,
+            name=wanted.name,
+            priority=wanted.priority,
+            deadline=wanted.deadline,
         )
         background.add_task(shared.dispatcher.announce, row.id, row.type)
-        (body,) = _described(session, [row], shared)
+        (body,) = described(session, [row], shared)
         return Created(status=202, body=body, location=f"/v1/jobs/{row.id}")
 
     return creation.commit(submit)
@@ -61,7 +61,7 @@ def list_jobs(
     caller: Reader,
     shared: Shared,
     state: State | None = None,
-    type: Annotated[Literal["discriminator_training"] | None, Query()] = None,
+    type: JobType | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> PageOut[JobOut]:
@@ -71,14 +71,14 @@ def list_jobs(
             session, caller, state=state, type=type, limit=limit, cursor=cursor
         )
         link_next(request, response, cursor=page.next_cursor)
-        return PageOut(data=_described(session, page.items, shared), next_cursor=page.next_cursor)
+        return PageOut(data=described(session, page.items, shared), next_cursor=page.next_cursor)
 
 
 @router.get("/{job_id}", operation_id="get_job", responses=documented(401, 403, 404))
 def get_job(job_id: JobId, caller: Reader, shared: Shared) -> JobOut:
     """One job."""
     with shared.installation.database.read() as session:
-        (job,) = _described(session, [queries.get(session, job_id, caller)], shared)
+        (job,) = described(session, [queries.get(session, job_id, caller)], shared)
         return job
 
 
@@ -91,7 +91,7 @@ def change_job(job_id: JobId, caller: Writer, shared: Shared, change: JobChange)
     """Rename a job, or move it in the queue."""
     with shared.installation.database.write() as session:
         row = requests.change(session, job_id, caller, name=change.name, priority=change.priority)
-        (job,) = _described(session, [row], shared)
+        (job,) = described(session, [row], shared)
         return job
 
 
@@ -102,7 +102,7 @@ def change_job(job_id: JobId, caller: Writer, shared: Shared, change: JobChange)
     responses=documented(401, 403, 404, 409),
 )
 def delete_job(job_id: JobId, caller: Writer, installed: Installed) -> None:
-    """Delete a job that has ended, with its log; a loss that it made stays."""
+    """Delete a job that has ended, with its log; what it made stays, but for its artifacts."""
     with installed.database.write() as session:
         requests.delete(session, job_id, caller)
 
@@ -136,7 +136,7 @@ def resume_job(
 def finish_job(
     job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks
 ) -> JobOut:
-    """End a job early: the scales trained so far, at least one, are the loss."""
+    """End a training early: the scales trained so far, at least one, or the best model so far."""
     return _steer(requests.finish, job_id, caller, shared, background)
 
 
@@ -157,16 +157,17 @@ def _steer(
         row = act(session, job_id, caller)
         if row.state == State.QUEUED:
             background.add_task(shared.dispatcher.announce, row.id, row.type)
-        (job,) = _described(session, [row], shared)
+        (job,) = described(session, [row], shared)
         return job
 
 
-def _described(session: Session, jobs: Sequence[Job], shared: Runtime) -> list[JobOut]:
-    made = losses.of_jobs(session, [job.id for job in jobs])
+def described(session: Session, jobs: Sequence[Job], shared: Runtime) -> list[JobOut]:
+    """The jobs as answers have them."""
+    made = results.of_jobs(session, [job.id for job in jobs])
     return [
         JobOut.of(
             job,
-            loss_id=made.get(job.id),
+            made=made[job.id],
             queue_position=queries.queue_position(session, job),
             eta_seconds=queries.eta_seconds(session, job),
             max_attempts=shared.installation.settings.max_attempts,

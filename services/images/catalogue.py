@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from services.access import Caller
 from services.blobs import Blobs, StoredFile
 from services.database import Database, hold
-from services.database.schema import Image, Job, now
-from services.errors import BadInputError, ConflictError, NotFoundError, Problem
+from services.database.schema import Image, now
+from services.errors import BadInputError, NotFoundError, Problem
 from services.ids import new_id
 from services.images.decoding import DecodedImage, pixel_digest
-from services.jobs.lifecycle import TERMINAL
+from services.jobs.uses import check_unused
 from services.listing import Page, newest_first
 
 
@@ -78,13 +78,13 @@ def list_images(
 def delete(database: Database, blobs: Blobs, image_id: str, caller: Caller) -> None:
     """Forget an image; its blob goes with the last row that refers to it.
 
-    Raises: ConflictError while a job that is not finished trains on it.
+    Raises: ConflictError while a job that is not finished uses it.
     """
     with database.write() as session:
         # Held, and then looked at once more: no job takes it before it is gone.
         hold(session, get(session, image_id, caller).digest)
         image = get(session, image_id, caller)
-        _check_unused(session, image)
+        check_unused(session, image.id, "image")
         session.delete(image)
     # After the commit: no row may be left without its blob. Held again, so that nobody refers
     # to the blob between the count and its end.
@@ -112,17 +112,6 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
     """The pixels, (H, W, 3) in RGB, of a PNG that this catalogue keeps."""
     with PIL.Image.open(io.BytesIO(png), formats=["PNG"]) as image:
         return np.asarray(image.convert("RGB"))
-
-
-def _check_unused(session: Session, image: Image) -> None:
-    # Of every owner: an admin may train on another's image.
-    unfinished = select(Job.id, Job.spec).where(Job.state.not_in(TERMINAL))
-    for job_id, spec in session.execute(unfinished):
-        if image.id in spec.get("seed_image_ids", ()):
-            raise ConflictError(
-                f"image {image.id} is a seed of job {job_id}, which is not finished: "
-                "cancel the job or wait for its end, then delete the image"
-            )
 
 
 def _stored(session: Session, digest: str) -> StoredFile | None:

@@ -17,8 +17,14 @@ from kombu.exceptions import OperationalError
 from services.settings import Settings
 
 RUN_TASK = "jobs.run"
-# Slots listen to all queues; what is in an earlier one goes first.
-QUEUES = {"discriminator_training": "train"}
+# The queue of each type of job. What is in an earlier queue goes first.
+QUEUES = {
+    "restoration": "restore",
+    "dataset_import": "prepare",
+    "restoration_training": "train",
+    "discriminator_training": "train",
+}
+QUEUE_NAMES = tuple(dict.fromkeys(QUEUES.values()))
 
 _TIMEOUT_SECONDS = 5
 _QUESTION_SECONDS = 1  # the reaper has other things to do than to wait for a silent broker
@@ -92,10 +98,10 @@ class Dispatcher:
             return False
         return True
 
-    def waiting(self, type: str) -> int | None:
-        """Messages for jobs of that type that no slot has read; None if the broker is away."""
+    def waiting(self, queue: str) -> int | None:
+        """Messages in that queue that no slot has read; None if the broker is away."""
         try:
-            return int(self._redis.llen(QUEUES[type]))
+            return int(self._redis.llen(queue))
         except (redis.RedisError, OSError):
             return None
 

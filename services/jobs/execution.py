@@ -7,11 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from services.database.schema import Artifact, Image, Job, now
-from services.ids import new_id
+from services.database.schema import Image, Job
 from services.images import catalogue
 from services.installation import Installation
-from services.jobs import checkpoints, lifecycle
+from services.jobs import artifacts, checkpoints
 from services.jobs.claims import StaleRunError
 from services.jobs.failures import describe
 from services.jobs.run import JobRun, Publish
@@ -64,25 +63,12 @@ def train_discriminators(installation: Installation, job: Job, run: JobRun) -> P
 
     package = run_discriminator_training(spec, seeds, run)
 
-    sheet = blobs.put(f"artifacts/{job.id}/contact_sheet", package.contact_sheet)
+    sheet = blobs.put(artifacts.blob_key(job.id, "contact_sheet"), package.contact_sheet)
 
     def publish(session: Session, job: Job) -> None:
-        files = losses.store(session, blobs, dict(sorted(package.files.items())))
+        files = losses.store(session, blobs, package.files)
         losses.add_trained(session, job=job, manifest=package.manifest.to_dict(), files=files)
-        session.add(
-            Artifact(
-                id=new_id("art"),
-                job_id=job.id,
-                kind="contact_sheet",
-                media_type="image/png",
-                blob=sheet.blob,
-                size=sheet.size,
-                sha256=sheet.sha256,
-                created=now(),
-            )
-        )
-        session.flush()
-        lifecycle.record(session, job.id, "artifact", {"kind": "contact_sheet"})
+        artifacts.publish(session, job, kind="contact_sheet", media_type="image/png", file=sheet)
 
     return publish
 
@@ -104,4 +90,31 @@ def iteration_costs(recipe: Recipe, sizes: Sequence[tuple[int, int]]) -> list[fl
 # Below about this many pixels an iteration's time no longer falls with its image.
 _FIXED_PIXELS = 64 * 64
 
-COMPUTATIONS: Mapping[str, Computation] = {"discriminator_training": train_discriminators}
+
+def train_restorer(installation: Installation, job: Job, run: JobRun) -> Publish:
+    """Train the model that the job's spec describes, and store its files."""
+    from services.phase2.job import train_restorer_job
+
+    return train_restorer_job(installation, job, run)
+
+
+def restore_images(installation: Installation, job: Job, run: JobRun) -> Publish:
+    """Restore the images that the job's spec names, and store the files."""
+    from services.restoration.job import restore_images_job
+
+    return restore_images_job(installation, job, run)
+
+
+def import_dataset(installation: Installation, job: Job, run: JobRun) -> Publish:
+    """Make the data set of what was uploaded for it, or of its folder."""
+    from services.datasets.importing import import_dataset_job
+
+    return import_dataset_job(installation, job, run)
+
+
+COMPUTATIONS: Mapping[str, Computation] = {
+    "restoration": restore_images,
+    "dataset_import": import_dataset,
+    "restoration_training": train_restorer,
+    "discriminator_training": train_discriminators,
+}

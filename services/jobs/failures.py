@@ -57,8 +57,9 @@ def _describe_foreign(error: BaseException) -> dict[str, Any]:
     if _is_out_of_memory(error):
         return failure(
             "out_of_memory",
-            "the device's memory does not hold the job: use a smaller seed, `max_size`, `crop` "
-            "or `width`, or a device with more memory",
+            "the device's memory does not hold the job: use a device with more memory, or ask for "
+            "less (a loss: a smaller seed, `max_size`, `crop` or `width`; a model: a smaller "
+            "`batch`, `patch` or network)",
             retryable=True,
         )
     if _is_disk_full(error):

@@ -15,7 +15,7 @@ from services.database.schema import Job, Worker, now
 from services.installation import Installation
 from services.jobs import claims
 from services.jobs.claims import Claim
-from services.jobs.dispatch import QUEUES, Dispatcher
+from services.jobs.dispatch import QUEUE_NAMES, QUEUES, Dispatcher
 from services.jobs.lifecycle import TERMINAL, State
 from services.jobs.locks import Locks, this_host
 
@@ -75,7 +75,7 @@ class Reaper:
         nothing is due. Only messages that are missing there are made up for: the broker's
         queue never grows beyond the number of queued jobs.
         """
-        return sum(self._announce_waiting(job_type) for job_type in QUEUES)
+        return sum(self._announce_waiting(queue) for queue in QUEUE_NAMES)
 
     def sweep(self) -> None:
         """Remove what crashes and deleted jobs have left: files, locks and dead workers' rows."""
@@ -118,13 +118,14 @@ class Reaper:
             _mark_announced(session, job)
         self._dispatcher.announce(job.id, job.type)
 
-    def _announce_waiting(self, job_type: str) -> int:
-        queued = (Job.state == State.QUEUED, Job.type == job_type)
+    def _announce_waiting(self, queue: str) -> int:
+        types = [job_type for job_type, its_queue in QUEUES.items() if its_queue == queue]
+        queued = (Job.state == State.QUEUED, Job.type.in_(types))
         last_called = func.coalesce(Job.announced, Job.queued)
         before = now() - timedelta(seconds=self._settings.redispatch_seconds)
         with self._installation.database.read() as session:
             count = session.scalar(select(func.count()).where(*queued)) or 0
-            waiting = self._dispatcher.waiting(job_type) if count else None
+            waiting = self._dispatcher.waiting(queue) if count else None
             if waiting is None or waiting >= count:
                 return 0
             overdue = session.scalars(

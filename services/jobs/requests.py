@@ -16,10 +16,10 @@ from services.access import Caller
 from services.database.schema import Job, now
 from services.errors import BadInputError, ConflictError
 from services.jobs import claims, lifecycle, queries
+from services.jobs.admission import admit
 from services.jobs.claims import Claim
 from services.jobs.lifecycle import TERMINAL, State
-from services.jobs.submission import check_seeds
-from services.phase1.recipe import DiscriminatorTraining
+from services.jobs.specs import FINISHABLE, spec_of
 
 
 def cancel(session: Session, job_id: str, caller: Caller) -> Job:
@@ -58,8 +58,13 @@ def resume(session: Session, job_id: str, caller: Caller) -> Job:
 
 
 def finish(session: Session, job_id: str, caller: Caller) -> Job:
-    """Make a valid result of what is done, and end; at least one scale is trained to its end."""
+    """Make a valid result of what is done, and end.
+
+    A loss has at least one scale, trained to its end; a model is the best so far.
+    """
     job = queries.get(session, job_id, caller, for_update=True)
+    if job.type not in FINISHABLE:
+        _refuse(job, "finished early", f"a {job.type} job is done or not: cancel it instead")
     match State(job.state):
         case State.QUEUED | State.RUNNING:
             if job.desired_state != "finish":
@@ -79,7 +84,7 @@ def retry(session: Session, job_id: str, caller: Caller) -> Job:
     if job.deadline is not None and job.deadline <= now():
         _refuse(job, "retried", "its deadline has passed: submit it again with a later one")
     try:
-        check_seeds(session, DiscriminatorTraining.model_validate(job.spec), caller)
+        admit(session, spec_of(job), caller)
     except BadInputError as error:
         raise ConflictError(f"job {job.id} cannot be retried: {error.message}") from None
     fresh = {"attempt": 0, "error": None, "finished": None, "desired_state": "run"}
@@ -107,7 +112,7 @@ def change(
 def delete(session: Session, job_id: str, caller: Caller) -> None:
     """Forget a job that has ended, with its events, metrics, samples and artifacts.
 
-    A loss that it published stays. The reaper removes the files.
+    A loss, model or data set that it published stays. The reaper removes the files.
     """
     job = queries.get(session, job_id, caller, for_update=True)
     if job.state not in TERMINAL:

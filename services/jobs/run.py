@@ -127,7 +127,9 @@ class JobRun:
         """Named values at an iteration."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         with self._gathering:
-            self._gathered.values[scale, step] = self._latest_values = finite
+            self._gathered.values[scale, step] = finite
+            # Some values, such as those of a validation, are not there at every iteration.
+            self._latest_values = self._latest_values | finite
 
     def sample(self, *, scale: int, step: int, kind: str, png: bytes) -> None:
         """A picture to look at; one made again after a resume replaces the old."""

@@ -117,7 +117,7 @@ def test_an_emptied_broker_is_filled_again_and_no_further(house, broker: Embedde
     house.dispatcher._redis.flushall()
     longest = 0
     while house.job(jobs[-1]).state == "queued":
-        longest = max(longest, house.dispatcher.waiting("discriminator_training") or 0)
+        longest = max(longest, house.dispatcher.waiting("train") or 0)
         time.sleep(0.05)
     assert [house.wait_for_end(job_id).state for job_id in jobs] == ["succeeded"] * 5
     assert 1 <= longest <= 4
@@ -150,7 +150,7 @@ def test_doubled_messages_in_several_slots_are_one_claim(house):
         house.worker()
     assert house.wait_for_end(job_id).state == "succeeded"
     end = time.monotonic() + 60
-    while house.dispatcher.waiting("discriminator_training"):
+    while house.dispatcher.waiting("train"):
         assert time.monotonic() < end
         time.sleep(0.05)
     job = house.job(job_id)

@@ -10,7 +10,7 @@ import redis
 from pydantic import SecretStr
 
 from services.embedded.broker import find_server
-from services.jobs.dispatch import Dispatcher
+from services.jobs.dispatch import QUEUES, Dispatcher
 from services.settings import Settings
 
 TYPE = "discriminator_training"
@@ -45,7 +45,7 @@ def test_a_message_carries_the_id_and_nothing_else(port):
         dispatcher = Dispatcher(settings_for(url))
         assert dispatcher.ready()
         assert dispatcher.announce("job_1", TYPE)
-        assert dispatcher.waiting(TYPE) == 1
+        assert dispatcher.waiting(QUEUES[TYPE]) == 1
         message = json.loads(client.lindex("train", 0))
         assert message["headers"]["argsrepr"] == "['job_1']"
         assert not Dispatcher(settings_for(url.replace("secret", "guess"))).announce("job_2", TYPE)
@@ -55,7 +55,7 @@ def test_a_message_carries_the_id_and_nothing_else(port):
     began = time.monotonic()
     assert not dispatcher.announce("job_3", TYPE)
     assert not dispatcher.ready()
-    assert dispatcher.waiting(TYPE) is None
+    assert dispatcher.waiting(QUEUES[TYPE]) is None
     assert time.monotonic() - began < 2
 
 

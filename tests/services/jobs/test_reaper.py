@@ -8,7 +8,7 @@ import pytest
 from services.database.schema import Job, Worker, now
 from services.jobs import claims, requests
 from services.jobs.claims import Claim
-from services.jobs.dispatch import Dispatcher
+from services.jobs.dispatch import QUEUES, Dispatcher
 from services.jobs.locks import Locks, this_host
 from services.jobs.reaper import Reaper
 from services.settings import Settings
@@ -42,7 +42,7 @@ def test_takes_back_a_job_whose_lease_has_ended(desk, reaper, dispatcher):
     desk.claim(alive)
     assert reaper.reclaim() == [dead.id]
     assert (desk.job(dead).state, desk.job(alive).state) == ("queued", "running")
-    assert dispatcher.waiting(TYPE) == 1
+    assert dispatcher.waiting(QUEUES[TYPE]) == 1
     assert reaper.reclaim() == []
 
 
@@ -65,11 +65,11 @@ def test_announces_again_what_waits_without_a_message_and_no_more(desk, reaper, 
         waited(desk, job, 60)
     dispatcher.announce(jobs[0].id, TYPE)
     assert reaper.announce_waiting() == 4
-    assert dispatcher.waiting(TYPE) == 5
+    assert dispatcher.waiting(QUEUES[TYPE]) == 5
     for job in jobs:
         waited(desk, job, 60)
     assert reaper.announce_waiting() == 0  # every job has its message: the slots are busy
-    assert dispatcher.waiting(TYPE) == 5
+    assert dispatcher.waiting(QUEUES[TYPE]) == 5
 
 
 def test_a_broker_that_is_away_disturbs_nothing(desk, installation, tmp_path):

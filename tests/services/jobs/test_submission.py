@@ -11,7 +11,7 @@ from services.access import LOCAL
 from services.database.schema import Image
 from services.errors import BadInputError
 from services.images import catalogue
-from services.jobs import submission
+from services.jobs import admission, submission
 from services.phase1.recipe import DiscriminatorTraining
 
 
@@ -37,14 +37,14 @@ def test_submits_with_swapped_seeds_do_not_lock_each_other_out(
 ):
     """On SQLite they take turns; on PostgreSQL they hold images, and meet at the first."""
     meeting = threading.Barrier(2)
-    hold = submission.hold
+    hold = admission.hold
 
     def hold_and_wait_for_the_other(session, name):
         hold(session, name)
         with suppress(threading.BrokenBarrierError):
             meeting.wait(1)  # each has one image now, if nothing keeps them from it
 
-    monkeypatch.setattr(submission, "hold", hold_and_wait_for_the_other)
+    monkeypatch.setattr(admission, "hold", hold_and_wait_for_the_other)
     ids = [seed_image.id, other_image.id]
     faults = []
 

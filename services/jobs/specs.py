@@ -1,0 +1,21 @@
+"""The types of jobs, and the spec of each."""
+
+from collections.abc import Mapping
+
+from services.database.schema import Job
+from services.phase1.recipe import DiscriminatorTraining
+from services.restoration.spec import Restoration
+
+AnySpec = DiscriminatorTraining | Restoration
+
+SPECS: Mapping[str, type[AnySpec]] = {
+    "discriminator_training": DiscriminatorTraining,
+    "restoration": Restoration,
+}
+# Such a job can end early with what is done so far; the others are done or not.
+FINISHABLE = frozenset({"discriminator_training", "restoration_training"})
+
+
+def spec_of(job: Job) -> AnySpec:
+    """What the job is to do, from its row."""
+    return SPECS[job.type].model_validate(job.spec)

@@ -1,0 +1,182 @@
+"""Catalogues of what jobs publish and users import: losses, and models.
+
+One row an object, one row for each of its downloadable forms, whose files lie in blobs under
+their digest.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from services.access import Caller
+from services.blobs import Blobs, StoredFile
+from services.database import Database, hold
+from services.database.schema import Job, Loss, LossFile, Model, ModelFile, now
+from services.errors import BadInputError, NotFoundError, Problem
+from services.ids import new_id
+from services.jobs.uses import check_unused
+from services.listing import Page, newest_first
+
+Row = TypeVar("Row", Loss, Model)
+FileRow = TypeVar("FileRow", LossFile, ModelFile)
+Format = TypeVar("Format", bound=str)
+
+
+@dataclass(frozen=True)
+class Publications(Generic[Row, FileRow]):
+    """One such catalogue.
+
+    Args:
+        row: table of the objects.
+        file_row: table of their files.
+        belongs_to: column of a file's row that names its object.
+        noun: what an object is called, and how its ids begin.
+        folder: where the files lie among the blobs.
+    """
+
+    row: type[Row]
+    file_row: type[FileRow]
+    belongs_to: InstrumentedAttribute[str]
+    noun: Literal["loss", "model"]
+    folder: str
+
+    def store(
+        self, session: Session, blobs: Blobs, contents: Mapping[Format, bytes]
+    ) -> dict[str, StoredFile]:
+        """Put the files of an object, by format, under their digests.
+
+        In the transaction that adds the object: so nobody deletes the same file of another
+        one in between.
+        """
+        stored: dict[str, StoredFile] = {}
+        for file_format, content in sorted(contents.items()):
+            key = f"{self.folder}/{sha256(content).hexdigest()}.{file_format}"
+            hold(session, key)
+            stored[file_format] = blobs.put(key, content)
+        return stored
+
+    def add_trained(
+        self,
+        session: Session,
+        *,
+        job: Job,
+        manifest: dict[str, Any],
+        files: Mapping[str, StoredFile],
+    ) -> Row:
+        """Publish what `job` trained. Once: the table allows one object per job."""
+        return self._add(
+            session, owner=job.owner, job_id=job.id, name=job.name, manifest=manifest, files=files
+        )
+
+    def add_imported(
+        self,
+        session: Session,
+        *,
+        caller: Caller,
+        name: str,
+        manifest: dict[str, Any],
+        files: Mapping[str, StoredFile],
+    ) -> Row:
+        """Publish what was trained elsewhere."""
+        return self._add(
+            session, owner=caller.owner, job_id=None, name=name, manifest=manifest, files=files
+        )
+
+    def get(self, session: Session, object_id: str, caller: Caller) -> Row:
+        """The object, if the caller may see it."""
+        query = select(self.row).where(self.row.id == object_id, caller.sees(self.row.owner))
+        found = session.scalar(query)
+        if found is None:
+            raise NotFoundError(f"no {self.noun} {object_id}")
+        return found
+
+    def referenced(self, session: Session, object_id: str, caller: Caller, pointer: str) -> Row:
+        """The object that a request's body names at `pointer`; BadInputError if there is none."""
+        try:
+            return self.get(session, object_id, caller)
+        except NotFoundError as error:
+            problem = Problem(pointer, f"no such {self.noun}")
+            raise BadInputError(
+                f"there is no {self.noun} {object_id}", problems=(problem,)
+            ) from error
+
+    def of_jobs(self, session: Session, job_ids: Collection[str]) -> dict[str, str]:
+        """Ids of the objects that jobs published, by job."""
+        query = select(self.row.job_id, self.row.id).where(self.row.job_id.in_(job_ids))
+        return {job_id: made for job_id, made in session.execute(query) if job_id is not None}
+
+    def page(
+        self, session: Session, caller: Caller, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Row]:
+        """The objects that the caller may see, newest first."""
+        query = select(self.row).where(caller.sees(self.row.owner))
+        return newest_first(session, query, self.row.id, limit=limit, cursor=cursor)
+
+    def files(self, session: Session, object_id: str) -> list[FileRow]:
+        """The downloadable forms of an object."""
+        query = select(self.file_row).where(self.belongs_to == object_id)
+        return list(session.scalars(query.order_by(self.file_row.format)))
+
+    def file(self, session: Session, object_id: str, file_format: str) -> StoredFile:
+        """One downloadable form of an object."""
+        row = session.get(self.file_row, (object_id, file_format))
+        if row is None:
+            raise NotFoundError(f"{self.noun} {object_id} has no file in format {file_format}")
+        return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
+
+    def delete(self, database: Database, blobs: Blobs, object_id: str, caller: Caller) -> None:
+        """Forget an object; a file that no other one has goes with it.
+
+        Raises: ConflictError while a job that is not finished uses it.
+        """
+        with database.write() as session:
+            hold(session, object_id)
+            row = self.get(session, object_id, caller)
+            check_unused(session, object_id, self.noun)
+            keys = [file.blob for file in self.files(session, object_id)]
+            session.delete(row)
+        # After the commit: no row may be left without its blob. Held, so that nobody refers to
+        # a blob between the count and its end.
+        for key in keys:
+            with database.write() as session:
+                hold(session, key)
+                if not session.scalar(select(func.count()).where(self.file_row.blob == key)):
+                    blobs.delete(key)
+
+    def _add(
+        self,
+        session: Session,
+        *,
+        owner: str,
+        job_id: str | None,
+        name: str,
+        manifest: dict[str, Any],
+        files: Mapping[str, StoredFile],
+    ) -> Row:
+        row = self.row(
+            id=new_id(self.noun),
+            owner=owner,
+            job_id=job_id,
+            name=name,
+            manifest=manifest,
+            sha256=files["safetensors"].sha256,
+            created=now(),
+        )
+        session.add(row)
+        session.flush()
+        session.add_all(
+            self.file_row(
+                **{self.belongs_to.key: row.id},
+                format=file_format,
+                blob=stored.blob,
+                size=stored.size,
+                sha256=stored.sha256,
+            )
+            for file_format, stored in files.items()
+        )
+        session.flush()
+        return row

@@ -1,0 +1,1 @@
+"""Restoration: images through a restorer, whole or in tiles, in jobs and at once."""

@@ -1,0 +1,23 @@
+"""The catalogue of models: restorers, trained and imported."""
+
+from services.database.schema import Model, ModelFile
+from services.publications import Publications
+
+MEDIA_TYPES = {
+    "safetensors": "application/vnd.safetensors",
+    "onnx": "application/onnx",
+    "pt2": "application/zip",
+}
+
+_models = Publications(Model, ModelFile, ModelFile.model_id, noun="model", folder="models")
+
+store = _models.store
+add_trained = _models.add_trained
+add_imported = _models.add_imported
+get = _models.get
+referenced = _models.referenced
+of_jobs = _models.of_jobs
+list_models = _models.page
+files = _models.files
+file = _models.file
+delete = _models.delete
