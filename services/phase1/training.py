@@ -2,8 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from mdf.artefact import Manifest
 from mdf.discriminator import Discriminator
+from services.determinism import deterministic
 from services.distortions import distort
 from services.errors import BadInputError, DivergedError
 from services.phase1.history import ScaleHistory, activation_map, heat_map, picture, png
@@ -65,7 +65,7 @@ def train_loss(task: Task, recipe: Recipe, seeds: Sequence[Seed], run: Run) -> T
         Paused, Canceled: the run asked for it.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _deterministic():
+    with deterministic():
         return _Training(task, recipe, seeds, run, device).to_the_end()
 
 
@@ -276,17 +276,3 @@ class _Training:
             self._run.log(
                 f"seed {seed.digest[:12]}: ρ = {factor:.4g}, scales {', '.join(sides)} px"
             )
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Have torch choose algorithms that give the same result every time, where it has them."""
-    mode = torch.get_deterministic_debug_mode()
-    benchmark = torch.backends.cudnn.benchmark
-    torch.set_deterministic_debug_mode("warn")
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        torch.backends.cudnn.benchmark = benchmark
