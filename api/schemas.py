@@ -33,6 +33,7 @@ from services.jobs.lifecycle import State
 from services.jobs.results import Made
 from services.jobs.specs import SPECS, AnySpec
 from services.phase1.recipe import DiscriminatorTraining
+from services.phase2.recipe import RestorationTraining
 from services.restoration.spec import Restoration
 
 # Names are shown in lists, logs and file names: no control characters.
@@ -105,6 +106,10 @@ class DiscriminatorTrainingIn(_JobFields, DiscriminatorTraining):
     """A loss to be trained."""
 
 
+class RestorationTrainingIn(_JobFields, RestorationTraining):
+    """A model to be trained."""
+
+
 class RestorationIn(_JobFields, Restoration):
     """Images to be restored."""
 
@@ -119,12 +124,13 @@ class JobIn(
     RootModel[
         Annotated[
             Annotated[DiscriminatorTrainingIn, Tag("discriminator_training")]
+            | Annotated[RestorationTrainingIn, Tag("restoration_training")]
             | Annotated[RestorationIn, Tag("restoration")],
             Discriminator(
                 _type_of,
                 custom_error_type="job_type",
                 custom_error_message="needs a `type` out of 'discriminator_training', "
-                "'restoration'; without one it is the first",
+                "'restoration_training', 'restoration'; without one it is the first",
             ),
         ]
     ]

@@ -5,18 +5,23 @@ before the job is there. Always in the order of names, so that two submits that 
 never wait for each other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.database import hold
-from services.database.schema import Image
-from services.errors import BadInputError, Problem
+from services.database.schema import Image, Loss, Model
+from services.datasets import catalogue as datasets
+from services.datasets.spec import DatasetImport
+from services.errors import BadInputError, NotFoundError, Problem
 from services.images import catalogue as images
 from services.jobs.specs import AnySpec
+from services.losses import catalogue as losses
 from services.phase1.recipe import DiscriminatorTraining, check_seed_size
+from services.phase2 import objective
+from services.phase2.recipe import RestorationTraining, RestorerPlan
 from services.restoration.spec import Restoration
 from services.restorers import catalogue as models
 
@@ -30,8 +35,13 @@ def admit(session: Session, spec: AnySpec, caller: Caller) -> dict[str, Any]:
         case DiscriminatorTraining():
             _check_seeds(session, spec, caller)
             return _dumped(spec) | {"recipe": spec.resolved_recipe().model_dump(mode="json")}
+        case RestorationTraining():
+            return _admit_restoration_training(session, spec, caller)
         case Restoration():
             _check_restoration(session, spec, caller)
+            return _dumped(spec)
+        case DatasetImport():
+            _check_import(session, spec, caller)
             return _dumped(spec)
 
 
@@ -46,11 +56,61 @@ def _check_seeds(session: Session, spec: DiscriminatorTraining, caller: Caller) 
             ) from None
 
 
+def _admit_restoration_training(
+    session: Session, spec: RestorationTraining, caller: Caller
+) -> dict[str, Any]:
+    plan = spec.resolved()
+    loss_ids = objective.loss_ids(plan.loss)
+    _hold_all(session, spec.dataset_id, spec.validation_dataset_id, spec.start_from, *loss_ids)
+    datasets.referenced(session, spec.dataset_id, caller, "/dataset_id")
+    if spec.validation_dataset_id is not None:
+        datasets.referenced(session, spec.validation_dataset_id, caller, "/validation_dataset_id")
+    used = {each: losses.referenced(session, each, caller, "/loss") for each in sorted(loss_ids)}
+    _check_patch(plan, used)
+    if spec.start_from is not None:
+        _check_start(plan, models.referenced(session, spec.start_from, caller, "/start_from"))
+    digests = {loss_id: loss.sha256 for loss_id, loss in used.items()}
+    complete = plan.model_copy(update={"loss": objective.pinned(plan.loss, digests)})
+    return _dumped(spec) | complete.model_dump(mode="json")
+
+
+def _check_patch(plan: RestorerPlan, used: Mapping[str, Loss]) -> None:
+    sides = {loss_id: losses.smallest_side(loss) for loss_id, loss in used.items()}
+    smallest = objective.smallest_patch(plan.loss, sides)
+    if plan.recipe.patch < smallest:
+        message = (
+            f"patch is {plan.recipe.patch} px; the loss needs at least {smallest} px: use larger "
+            "patches"
+        )
+        raise BadInputError(message, problems=(Problem("/recipe/patch", message),))
+
+
+def _check_start(plan: RestorerPlan, start: Model) -> None:
+    wanted = plan.network.model_dump(mode="json")
+    given = start.manifest["network"]
+    if given != wanted:
+        raise BadInputError(
+            f"model {start.id} is the network {given}, and the training's is {wanted}: give "
+            "`network` as the model has it, or start from none",
+            problems=(Problem("/start_from", "is another network"),),
+        )
+
+
 def _check_restoration(session: Session, spec: Restoration, caller: Caller) -> None:
-    hold(session, spec.model_id)
+    _hold_all(session, spec.model_id, spec.dataset_id)
     models.referenced(session, spec.model_id, caller, "/model_id")
+    if spec.dataset_id is not None:
+        datasets.referenced(session, spec.dataset_id, caller, "/dataset_id")
     if spec.image_ids is not None:
         _held_images(session, spec.image_ids, "/image_ids", caller)
+
+
+def _check_import(session: Session, spec: DatasetImport, caller: Caller) -> None:
+    hold(session, spec.dataset_id)
+    try:
+        datasets.get(session, spec.dataset_id, caller)
+    except NotFoundError:
+        raise BadInputError(f"there is no data set {spec.dataset_id}") from None
 
 
 def _held_images(
@@ -69,6 +129,11 @@ def _images(
     for position, image_id in enumerate(image_ids):
         place = f"{pointer}/{position}"
         yield place, images.referenced(session, image_id, caller, place)
+
+
+def _hold_all(session: Session, *names: str | None) -> None:
+    for name in sorted({name for name in names if name is not None}):
+        hold(session, name)
 
 
 def _dumped(spec: AnySpec) -> dict[str, Any]:

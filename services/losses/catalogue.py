@@ -21,3 +21,9 @@ list_losses = _losses.page
 files = _losses.files
 file = _losses.file
 delete = _losses.delete
+
+
+def smallest_side(loss: Loss) -> int:
+    """Smallest side of the images that the loss compares, px."""
+    layers: int = loss.manifest["layers"]
+    return 2 * layers + 1 if loss.manifest["padding"] == "valid" else 1
