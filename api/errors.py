@@ -23,6 +23,7 @@ STATUSES = {
     "bad_image": 422,
     "unsupported_image": 415,
     "bad_loss_file": 422,
+    "bad_model_file": 422,
     "too_large": 413,
     "not_found": 404,
     "conflict": 409,

@@ -186,8 +186,11 @@ def read_artefact(content: bytes) -> tuple[Manifest, list[Discriminator]]:
     return manifest, manifest.discriminators(states)
 
 
-def _manifest_text(content: bytes) -> str:
-    """The manifest in the header: eight bytes of length, then JSON (safetensors' format)."""
+def metadata(content: bytes) -> dict[str, Any]:
+    """What the header of a safetensors file says beside its tensors.
+
+    The header is eight bytes of length, then JSON. Raises ArtefactError if there is none.
+    """
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > len(content) - 8:
         raise ArtefactError("the file is truncated: it ends before its safetensors header does")
@@ -195,8 +198,12 @@ def _manifest_text(content: bytes) -> str:
         header = json.loads(content[8 : 8 + length])
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"the safetensors header is not JSON: {error}") from None
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    found = header.get("__metadata__") if isinstance(header, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _manifest_text(content: bytes) -> str:
+    text = metadata(content).get(METADATA_KEY)
     if not isinstance(text, str):
         raise ArtefactError(
             f'the file has no "{METADATA_KEY}" manifest in its header: it is not an MDF loss'

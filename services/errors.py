@@ -52,6 +52,12 @@ class BadLossFileError(BadInputError):
     code = "bad_loss_file"
 
 
+class BadModelFileError(BadInputError):
+    """The bytes are not a restoration network that the service reads."""
+
+    code = "bad_model_file"
+
+
 class TooLargeError(ServiceError):
     """The body exceeds the cap on bytes."""
 
