@@ -20,7 +20,7 @@ class Jobs:
         self._transport = transport
 
     def submit(self, job: dict[str, Any]) -> Job:
-        """Send a job in the form that `POST /v1/jobs` takes; `Client.train` writes it for you."""
+        """Send a job in the form that `POST /v1/jobs` takes; the methods of `Client` write it."""
         return parse(Job, self._transport.create("/v1/jobs", json=job))
 
     def get(self, job_id: str) -> Job:
@@ -28,14 +28,27 @@ class Jobs:
         return parse(Job, self._transport.get(f"/v1/jobs/{job_id}"))
 
     def list(
-        self, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        state: str | None = None,
+        type: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[Job]:
-        """One page of jobs, newest first."""
-        return page(self._transport, Job, "/v1/jobs", state=state, limit=limit, cursor=cursor)
+        """One page of jobs, newest first: all, or those in a state or of a type."""
+        return page(
+            self._transport,
+            Job,
+            "/v1/jobs",
+            state=state,
+            type=type,
+            limit=limit,
+            cursor=cursor,
+        )
 
-    def iterate(self, *, state: str | None = None) -> Iterator[Job]:
-        """All jobs, newest first, fetched a page at a time."""
-        return iterate(self._transport, Job, "/v1/jobs", state=state)
+    def iterate(self, *, state: str | None = None, type: str | None = None) -> Iterator[Job]:
+        """All jobs, or those in a state or of a type, newest first, fetched a page at a time."""
+        return iterate(self._transport, Job, "/v1/jobs", state=state, type=type)
 
     def cancel(self, job_id: str) -> Job:
         """End the job without a result."""
@@ -50,7 +63,7 @@ class Jobs:
         return self._ask(job_id, "resume")
 
     def finish(self, job_id: str) -> Job:
-        """End training early: the scales done so far become the loss."""
+        """End training early: the scales done so far are the loss, the best so far the model."""
         return self._ask(job_id, "finish")
 
     def retry(self, job_id: str) -> Job:
@@ -143,7 +156,7 @@ class Jobs:
         return self._transport.get_bytes(f"/v1/jobs/{job_id}/samples/{sample_id}/content")
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
-        """The files that the job has published besides its loss."""
+        """The files that the job has published besides its loss or model."""
         answer = self._transport.get(f"/v1/jobs/{job_id}/artifacts")
         return records(Artifact, answer)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mdf.commands import images, jobs, keys, losses
+from mdf.commands import images, jobs, keys, losses, models
 from mdf.commands.demo import demo
 from mdf.commands.faults import FaultBoundary
 from mdf.commands.migrate import migrate
@@ -31,6 +31,7 @@ for command in (serve, demo, train, migrate):
     app.command()(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(losses.app, name="losses")
+app.add_typer(models.app, name="models")
 app.add_typer(images.app, name="images")
 app.add_typer(keys.app, name="keys")
 

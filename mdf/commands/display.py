@@ -16,12 +16,16 @@ from mdf.commands.terminal import duration, err
 
 _SECONDS_BETWEEN_LINES = 10.0
 # What is shown of an iteration's metrics, and as what.
-_LOSSES = {
+_METRICS = {
     "discriminator_real": "D(real)",
     "discriminator_fake": "D(fake)",
     "gradient_penalty": "GP",
     "adversarial": "G(adv)",
     "reconstruction": "G(rec)",
+    "loss": "loss",
+    "validation_loss": "validation",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
 }
 
 
@@ -44,15 +48,16 @@ class Display(Protocol):
     ) -> None: ...
 
 
-def open_display() -> Display:
-    """The display that suits standard error."""
-    return LiveDisplay() if err.is_terminal else LineDisplay()
+def open_display(unit: str = "iteration") -> Display:
+    """The display that suits standard error; `unit` is what a job's steps are."""
+    return LiveDisplay(unit) if err.is_terminal else LineDisplay(unit)
 
 
 class LiveDisplay:
     """A bar with scale, iteration and time left, and the losses below it."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "iteration") -> None:
+        self._unit = unit
         self._status = "waiting for a worker"
         self._progress: Progress | None = None
         self._live = Live(console=err, get_renderable=self._render, refresh_per_second=4)
@@ -71,9 +76,10 @@ class LiveDisplay:
         if progress is None:
             return Text(f"  {self._status} …", style="dim")
         line = Table.grid(padding=(0, 2), expand=False)
+        scale = f"scale [bold]{progress.scale}[/]/{progress.scales}"
+        step = f"[bold]{progress.step:>{len(str(progress.steps))}}[/]/{progress.steps}"
         line.add_row(
-            f"  scale [bold]{progress.scale}[/]/{progress.scales}",
-            f"iteration [bold]{progress.step:>{len(str(progress.steps))}}[/]/{progress.steps}",
+            f"  {scale}  {self._unit} {step}" if progress.scales > 1 else f"  {self._unit} {step}",
             ProgressBar(total=1.0, completed=progress.fraction, width=28),
             f"[bold]{progress.fraction:4.0%}[/]",
             f"[dim]{_time_left(progress)}[/]",
@@ -96,7 +102,8 @@ class LiveDisplay:
 class LineDisplay:
     """A line when a scale begins, and every ten seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "iteration") -> None:
+        self._unit = unit
         self._scale = 0
         self._last = 0.0
 
@@ -112,8 +119,8 @@ class LineDisplay:
             return
         self._scale, self._last = progress.scale, now
         parts = (
-            f"scale {progress.scale}/{progress.scales}",
-            f"iteration {progress.step}/{progress.steps}",
+            f"scale {progress.scale}/{progress.scales}" if progress.scales > 1 else "",
+            f"{self._unit} {progress.step}/{progress.steps}",
             f"{progress.fraction:.0%}",
             describe_metrics(progress.metrics),
             _time_left(progress),
@@ -137,10 +144,10 @@ class LineDisplay:
 
 
 def describe_metrics(metrics: Mapping[str, float] | None) -> str:
-    """The losses of an iteration: `D(real) -1.23  D(fake) 0.45  …`."""
+    """The values of an iteration: `D(real) -1.23  D(fake) 0.45  …`."""
     if metrics is None:
         return ""
-    shown = [(label, metrics[name]) for name, label in _LOSSES.items() if name in metrics]
+    shown = [(label, metrics[name]) for name, label in _METRICS.items() if name in metrics]
     return "  ".join(f"{label} {value:.3g}" for label, value in shown)
 
 

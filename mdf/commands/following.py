@@ -15,11 +15,14 @@ _STATES = {
     "paused": "paused; `mdf jobs resume` lets it go on",
     "canceling": "canceling",
 }
+# What the steps of a job are, if they are not iterations.
+_UNITS = {"restoration": "image", "dataset_import": "file"}
 
 
 def watch(client: Client, job_id: str) -> Job:
     """Show the job's progress until it has ended, and return it."""
-    with open_display() as display:
+    unit = _UNITS.get(client.jobs.get(job_id).type, "iteration")
+    with open_display(unit) as display:
 
         def lost(error: MDFError) -> None:
             display.say(f"{error}; trying again")
@@ -43,15 +46,32 @@ def detach(*job_ids: str) -> typer.Exit:
     return typer.Exit(INTERRUPTED)
 
 
+def watch_to_success(client: Client, job: Job) -> Job:
+    """Watch a job that was just submitted; leave the command unless it ends with its result."""
+    try:
+        job = watch(client, job.id)
+    except KeyboardInterrupt:
+        raise detach(job.id) from None
+    tell_end(job)
+    if not job.succeeded:
+        raise typer.Exit(1)
+    return job
+
+
 def tell_end(job: Job) -> None:
     """Say how the job ended."""
     name = f"{job.id} ({job.name})" if job.name else job.id
     if job.succeeded:
-        note(f"{name} succeeded after {duration(job.run_seconds)}: loss {job.loss_id}")
+        note(f"{name} succeeded after {duration(job.run_seconds)}{_result(job)}")
     elif job.error is not None:
         note(f"{name} {job.state}: {job.error.message} [{job.error.code}]")
     else:
         note(f"{name} {job.state}")
+
+
+def _result(job: Job) -> str:
+    results = {"loss": job.loss_id, "model": job.model_id, "data set": job.dataset_id}
+    return "".join(f": {kind} {id}" for kind, id in results.items() if id is not None)
 
 
 def _show(display: Display, event: Event) -> None:

@@ -2,21 +2,26 @@
 
 from collections.abc import Callable
 from itertools import islice
+from mimetypes import guess_extension
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from mdf.client import Client, Job
+from mdf.client import Client, Job, Progress
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
 from mdf.commands.display import describe_metrics
 from mdf.commands.following import detach, tell_end, watch, watch_events
 from mdf.commands.terminal import (
     age,
-    describe_task,
+    describe_loss,
+    describe_network,
+    describe_work,
     duration,
     moment,
     note,
+    out,
     print_fields,
     print_json,
     print_table,
@@ -31,8 +36,12 @@ JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs
 
 @app.command("ls")
 def list_jobs(
+    *,
     only: Annotated[
         str | None, typer.Option("--state", help="Only jobs in this state, such as running.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", help="Only jobs of this type, such as restoration.")
     ] = None,
     limit: Limit = 20,
     as_json: AsJson = False,
@@ -41,18 +50,18 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     with connect(url, api_key) as client:
-        jobs = list(islice(client.jobs.iterate(state=only), limit))
+        jobs = list(islice(client.jobs.iterate(state=only, type=kind), limit))
     if as_json:
         print_json(jobs)
     else:
         print_table(
-            ("JOB", "STATE", "DONE", "TASK", "NAME", "AGE"),
+            ("JOB", "STATE", "DONE", "WORK", "NAME", "AGE"),
             [
                 (
                     job.id,
                     state(job.state),
                     _fraction(job),
-                    describe_task(job.spec.get("task", {})),
+                    describe_work(job),
                     job.name,
                     age(job.created),
                 )
@@ -139,7 +148,7 @@ def resume(
 def finish(
     job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
 ) -> None:
-    """End training early: the scales done so far become the loss."""
+    """End training early: the scales done so far are the loss, the best so far is the model."""
     _each(job_ids, lambda client: client.jobs.finish, as_json=as_json, url=url, api_key=api_key)
 
 
@@ -151,11 +160,45 @@ def retry(
     _each(job_ids, lambda client: client.jobs.retry, as_json=as_json, url=url, api_key=api_key)
 
 
+@app.command()
+def get(
+    job_id: JobId,
+    *,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KIND...", help="Such as restored.", show_default="all"),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option("--out", "-o", file_okay=False, help="Folder for the files.")
+    ] = Path(),
+    as_json: AsJson = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Download what a job has made besides a loss or model: restored images, contact sheets."""
+    with connect(url, api_key) as client:
+        suffixes = {
+            artifact.kind: guess_extension(artifact.media_type) or ""
+            for artifact in client.jobs.artifacts(job_id)
+        }
+        paths = [
+            client.jobs.download_artifact(
+                job_id, kind, folder / f"{job_id}-{kind}{suffixes.get(kind, '')}"
+            )
+            for kind in kinds or suffixes
+        ]
+    if as_json:
+        print_json([str(path) for path in paths])
+    else:
+        for path in paths:
+            out.print(str(path), markup=False, soft_wrap=True)
+
+
 @app.command("rm")
 def remove(
     job_ids: JobIds, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None
 ) -> None:
-    """Remove jobs that have ended; their losses stay."""
+    """Remove jobs that have ended; their losses and models stay."""
     with connect(url, api_key) as client:
         for job_id in job_ids:
             client.jobs.delete(job_id)
@@ -191,24 +234,18 @@ def _fraction(job: Job) -> str:
 
 
 def _describe(job: Job) -> dict[str, str | Text | None]:
-    progress, recipe = job.progress, job.spec.get("recipe", {})
+    progress = job.progress
     return {
         "job": job.id,
         "name": job.name or None,
         "state": state(job.state),
         "error": f"{job.error.message} [{job.error.code}]" if job.error else None,
-        "progress": f"{progress.fraction:.0%}, scale {progress.scale}/{progress.scales}, "
-        f"iteration {progress.step}/{progress.steps}"
-        if progress
-        else None,
-        "losses": describe_metrics(progress.metrics) if progress and progress.metrics else None,
+        "progress": _describe_progress(progress) if progress else None,
+        "metrics": describe_metrics(progress.metrics) if progress and progress.metrics else None,
         "time left": None if job.eta_seconds is None else duration(job.eta_seconds),
         "place in queue": None if job.queue_position is None else str(job.queue_position),
-        "loss": job.loss_id,
-        "task": describe_task(job.spec.get("task", {})),
-        "seeds": ", ".join(job.spec.get("seed_image_ids", ())),
-        "preset": job.spec.get("preset"),
-        "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()) or None,
+        **_describe_results(job),
+        **_describe_spec(job),
         "attempt": f"{job.attempt} of {job.max_attempts}" if job.max_attempts else str(job.attempt),
         "priority": str(job.priority),
         "created": moment(job.created),
@@ -217,4 +254,32 @@ def _describe(job: Job) -> dict[str, str | Text | None]:
         "finished": moment(job.finished),
         "deadline": moment(job.deadline),
         "run time": duration(job.run_seconds) if job.started else None,
+    }
+
+
+def _describe_progress(progress: Progress) -> str:
+    scale = f"scale {progress.scale}/{progress.scales}, " if progress.scales > 1 else ""
+    return f"{progress.fraction:.0%}, {scale}step {progress.step}/{progress.steps}"
+
+
+def _describe_results(job: Job) -> dict[str, str | None]:
+    return {"loss": job.loss_id, "model": job.model_id, "data set": job.dataset_id}
+
+
+def _describe_spec(job: Job) -> dict[str, str | None]:
+    """What the job is to do; which lines there are depends on its type."""
+    spec = job.spec
+    loss, network, recipe = spec.get("loss"), spec.get("network"), spec.get("recipe") or {}
+    images = spec.get("image_ids") or ()
+    return {
+        "work": describe_work(job),
+        "seeds": ", ".join(spec.get("seed_image_ids", ())) or None,
+        "trained on": spec.get("dataset_id") if job.type == "restoration_training" else None,
+        "validated on": spec.get("validation_dataset_id"),
+        "network": describe_network(network) if network else None,
+        "trained with": describe_loss(loss) if loss else None,
+        "restored by": spec.get("model_id"),
+        "images": ", ".join(images[:8]) + (", …" if len(images) > 8 else "") or None,
+        "preset": spec.get("preset"),
+        "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()) or None,
     }

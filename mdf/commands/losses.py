@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markdown import Markdown
 
 from mdf.client import Client
 from mdf.client.ids import is_id
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
+from mdf.commands.publications import delete, print_card, save
 from mdf.commands.task import Quality, Sigma, read_task
 from mdf.commands.terminal import (
     age,
@@ -72,14 +72,7 @@ def get(
 ) -> None:
     """Download a loss."""
     with connect(url, api_key) as client:
-        loss = client.losses.get(loss_id)
-        name = f"{file_name(loss.name) or loss.id}.{file_format}"
-        path = Path(name) if target is None else target / name if target.is_dir() else target
-        client.losses.download(loss.id, path, format=file_format)
-    if as_json:
-        print_json({"id": loss.id, "path": str(path)})
-    else:
-        out.print(str(path), markup=False, soft_wrap=True)
+        save(client.losses, loss_id, target, file_format=file_format, as_json=as_json)
 
 
 @app.command("import")
@@ -117,13 +110,7 @@ def import_file(
 def card(loss_id: LossId, as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
     """Print what a loss is: origin, recipe, seeds, how to use it."""
     with connect(url, api_key) as client:
-        text = client.losses.card(loss_id)
-    if as_json:
-        print_json({"id": loss_id, "card": text})
-    elif out.is_terminal:
-        out.print(Markdown(text))
-    else:
-        out.print(text, markup=False, soft_wrap=True)
+        print_card(client.losses, loss_id, as_json=as_json)
 
 
 @app.command()
@@ -173,11 +160,7 @@ def remove(
 ) -> None:
     """Remove losses and their files."""
     with connect(url, api_key) as client:
-        for loss_id in loss_ids:
-            client.losses.delete(loss_id)
-            note(f"removed {loss_id}")
-    if as_json:
-        print_json({"removed": loss_ids})
+        delete(client.losses, loss_ids, as_json=as_json)
 
 
 def _image_id(client: Client, image: str) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdf.client.records import plain
+from mdf.client.records import Job, plain
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -107,12 +107,14 @@ def moment(time: datetime | None) -> str | None:
 
 
 def size(count: int) -> str:
-    """`812 B`, `41 kB`, `2.4 MB`."""
+    """`812 B`, `41 kB`, `2.4 MB`, `3.1 GB`."""
     if count < 1000:
         return f"{count} B"
     if count < 1_000_000:
         return f"{count / 1000:.0f} kB"
-    return f"{count / 1_000_000:.1f} MB"
+    if count < 1_000_000_000:
+        return f"{count / 1_000_000:.1f} MB"
+    return f"{count / 1_000_000_000:.1f} GB"
 
 
 def file_name(text: str) -> str:
@@ -128,9 +130,42 @@ def describe_task(task: Mapping[str, Any]) -> str:
             return f"denoising, σ {_range(sigma)}"
         case {"kind": "jpeg", "quality": quality}:
             return f"jpeg, quality {_range(quality)}"
+        case {"kind": "sisr", "factor": factor}:
+            return f"sisr ×{factor}"
         case {"kind": "custom", "distortions": [*distortions]}:
             return "custom: " + ", ".join(str(one.get("kind")) for one in distortions)
     return str(task.get("kind", "unknown"))
+
+
+def describe_loss(loss: Mapping[str, Any]) -> str:
+    """What a network is trained with, in a few words: `l2 + 0.1 mdf`."""
+    match loss:
+        case {"kind": "sum", "terms": [*terms]}:
+            parts = (f"{term['weight']:g} {describe_loss(term['loss'])}" for term in terms)
+            return " + ".join(part.removeprefix("1 ") for part in parts)
+        case {"kind": "schedule", "stages": [*stages]}:
+            return ", then ".join(describe_loss(stage["loss"]) for stage in stages)
+    return str(loss.get("kind", "unknown"))
+
+
+def describe_network(network: Mapping[str, Any]) -> str:
+    """A network in a few words: `edsr ×4`."""
+    kind, scale = str(network.get("kind", "unknown")), network.get("scale", 1)
+    return kind if scale == 1 else f"{kind} ×{scale}"
+
+
+def describe_work(job: Job) -> str:
+    """What a job is about: its task, or what it does to what."""
+    match job.type, job.spec:
+        case "restoration", {"image_ids": [*images]}:
+            return f"restoration, {len(images)} image{'s' if len(images) != 1 else ''}"
+        case "restoration", _:
+            return "restoration, data set"
+        case "dataset_import", _:
+            return "data set"
+        case "restoration_training", {"preset": preset} if not job.spec.get("task"):
+            return str(preset)
+    return describe_task(job.spec.get("task") or {})
 
 
 def _range(value: Any) -> str:

@@ -8,7 +8,7 @@ import typer
 from mdf.client import Client, Job, Loss
 from mdf.client.ids import is_id
 from mdf.commands.connection import ApiKey, AsJson, Url, connect
-from mdf.commands.following import detach, tell_end, watch
+from mdf.commands.following import watch_to_success
 from mdf.commands.task import Quality, Set, Sigma, TaskName, read_settings, read_task
 from mdf.commands.terminal import file_name, note, out, print_json
 
@@ -71,7 +71,7 @@ def train(
             folder=folder or Path(),
             stem=file_name(title),
         )
-        _print_result(None, paths, as_json=as_json)
+        print_result(None, paths, as_json=as_json)
         return
     paths = []
     with connect(url, api_key) as client:
@@ -81,12 +81,12 @@ def train(
         if not follow and folder is None:
             note(f"Watch it: mdf jobs follow {job.id}")
         else:
-            job = _wait_for(client, job)
+            job = watch_to_success(client, job)
             if folder is not None:
                 paths = download(
                     client, client.losses.get(str(job.loss_id)), folder, file_name(title)
                 )
-    _print_result(job, paths, as_json=as_json)
+    print_result(job, paths, as_json=as_json)
 
 
 def download(client: Client, loss: Loss, folder: Path, stem: str) -> list[Path]:
@@ -106,18 +106,8 @@ def _check_files(seeds: list[str], *, local: bool) -> None:
             raise typer.BadParameter(f"there is no file {seed}", param_hint="SEED")
 
 
-def _wait_for(client: Client, job: Job) -> Job:
-    try:
-        job = watch(client, job.id)
-    except KeyboardInterrupt:
-        raise detach(job.id) from None
-    tell_end(job)
-    if not job.succeeded:
-        raise typer.Exit(1)
-    return job
-
-
-def _print_result(job: Job | None, paths: list[Path], *, as_json: bool) -> None:
+def print_result(job: Job | None, paths: list[Path], *, as_json: bool) -> None:
+    """Print where the files are; with JSON also the job."""
     if as_json:
         print_json({"job": job, "files": [str(path) for path in paths]})
     else:
