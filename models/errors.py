@@ -9,4 +9,4 @@ __all__ = ["ShapeError", "WeightsError"]
 
 
 class WeightsError(MDFError):
-    """The trained weights that a perceptual loss needs are missing or are not what they should be."""
+    """The trained weights that a perceptual loss needs are missing or not what they should be."""
