@@ -12,7 +12,7 @@ from api.metrics import make_registry
 from api.readiness import Readiness
 from services.installation import Installation
 from services.jobs.dispatch import Dispatcher
-from services.losses.workbench import Workbench
+from services.workbench import Workbench
 
 # Decoding processes at one time; further uploads wait without holding a thread.
 DECODERS = 2
@@ -25,7 +25,8 @@ class Runtime:
     installation: Installation
     dispatcher: Dispatcher
     feeds: EventFeeds
-    workbench: Workbench
+    workbench: Workbench  # for losses
+    restorers: Workbench  # keeps the models that it used last
     readiness: Readiness
     registry: CollectorRegistry
     decoders: anyio.CapacityLimiter
@@ -40,6 +41,7 @@ class Runtime:
             dispatcher=dispatcher,
             feeds=EventFeeds(installation.database),
             workbench=Workbench(threads=installation.settings.threads),
+            restorers=Workbench(threads=installation.settings.threads),
             readiness=Readiness(installation, dispatcher),
             registry=make_registry(installation),
             decoders=anyio.CapacityLimiter(DECODERS),
@@ -50,6 +52,7 @@ class Runtime:
         """Stop what runs; the installation stays open."""
         await self.feeds.close()
         self.workbench.close()
+        self.restorers.close()
         self.dispatcher.close()
 
 

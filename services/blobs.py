@@ -4,6 +4,7 @@ A folder on one machine, S3, GCS or Azure on many, through one library and one c
 """
 
 import errno
+import hashlib
 import secrets
 import shutil
 import time
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 
 import obstore
@@ -58,15 +58,26 @@ class Blobs:
 
     def put(self, key: str, content: bytes) -> StoredFile:
         """Store `content`; it is durable and whole when this returns, or not there at all."""
+        self._put(key, content, len(content))
+        return StoredFile(blob=key, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    def put_file(self, key: str, path: Path) -> StoredFile:
+        """Store what is in the file `path`, as `put` does, without holding it in memory."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = path.stat().st_size
+        self._put(key, path, size)
+        return StoredFile(blob=key, size=size, sha256=digest)
+
+    def _put(self, key: str, content: bytes | Path, size: int) -> None:
         with _storing(key):
             if self.folder is None:
                 obstore.put(self._store, key, content)
             else:
                 # Not by the library: it makes neither the file nor its folder durable.
-                self.check_free(len(content))
+                self.check_free(size)
                 draft = _DRAFT + secrets.token_hex(8)
                 replace_file(self.folder / key, content, draft=draft)
-        return StoredFile(blob=key, size=len(content), sha256=sha256(content).hexdigest())
 
     def get(self, key: str) -> bytes:
         """The whole content."""

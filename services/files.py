@@ -1,11 +1,14 @@
 """Files that are there whole or not at all, also after a kill or a power cut."""
 
 import os
+import shutil
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes, *, draft: str) -> None:
+def replace_file(path: Path, content: bytes | Path, *, draft: str) -> None:
     """Write `content` under the name `draft` in the same folder, then rename it to `path`.
+
+    Of a Path, what is in that file is copied, a piece at a time.
 
     When this returns, the file is durable, and so are the folders made for it. A kill
     leaves at most the draft.
@@ -14,7 +17,11 @@ def replace_file(path: Path, content: bytes, *, draft: str) -> None:
     written = path.with_name(draft)
     try:
         with written.open("wb") as file:
-            file.write(content)
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         written.replace(path)

@@ -1,6 +1,6 @@
 """What a loss says of an image and its reference: the value, its terms, and maps of them.
 
-These functions import torch: they are for `services.losses.workbench`.
+These functions import torch: they are for `services.workbench`.
 """
 
 import io

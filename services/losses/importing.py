@@ -1,6 +1,6 @@
 """Losses that were trained elsewhere: our own files, and those that the authors published.
 
-`convert` imports torch: it is for `services.losses.workbench`.
+`convert` imports torch: it is for `services.workbench`.
 """
 
 from dataclasses import dataclass

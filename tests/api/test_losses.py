@@ -23,11 +23,11 @@ from mdf import load_loss
 from mdf.artefact import Manifest, write_artefact
 from mdf.discriminator import Discriminator, initialise
 from mdf.export import state_dicts
+from services import workbench
 from services.errors import BadInputError, UnavailableError
 from services.installation import Installation
-from services.losses import workbench
-from services.losses.workbench import Workbench
 from services.settings import Settings
+from services.workbench import Workbench
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:96, :128])
 PUBLISHED = Path(__file__).parents[3] / "shared/peers/mdf/Ds_JPEG.pth"

@@ -105,7 +105,7 @@ class Workbench:
             try:
                 self._pid = await asyncio.wrap_future(self._pool.submit(os.getpid))
             except BrokenProcessPool:
-                _log.warning("the process for losses is lost", exc_info=True)
+                _log.warning("the process that holds torch is lost", exc_info=True)
                 self.close()
             else:
                 return self._pool
@@ -144,5 +144,5 @@ def _limited(seconds: int, work: Callable[[], Result]) -> Result:
 def _too_much(seconds: int) -> str:
     return (
         f"this takes more than {seconds} s or {MEMORY_BYTES >> 30} GiB of memory: use a smaller "
-        "loss or smaller images"
+        "loss or model, or smaller images"
     )
