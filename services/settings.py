@@ -43,12 +43,20 @@ class Settings(BaseSettings):
     host: Annotated[str, Field(description="address that the API listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port of the API")] = 8000
     slots: Annotated[
-        int, Field(ge=0, le=64, description="worker slots that `mdf serve` starts; one per GPU")
+        int,
+        Field(
+            ge=0,
+            le=64,
+            description="worker slots that `mdf serve` starts, beside a light one; one per GPU",
+        ),
     ] = 1
 
     max_upload_bytes: Annotated[int, Field(gt=0, description="largest image file, bytes")] = (
         25 * 1024 * 1024
     )
+    max_model_bytes: Annotated[
+        int, Field(gt=0, description="largest file of a model that is imported, bytes")
+    ] = 512 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0, description="largest image, pixels")] = 25_000_000
     min_image_side: Annotated[int, Field(gt=0, description="smallest image side, pixels")] = 32
     max_image_side: Annotated[int, Field(gt=0, description="largest image side, pixels")] = 8192

@@ -145,8 +145,8 @@ def test_the_compose_file_names_only_settings_that_exist(compose: dict[str, Any]
 
 def test_the_parts_start_in_order_and_are_watched(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert set(services) == {"migrate", "api", "worker", "redis", "postgres"}
-    for name in ("api", "worker"):
+    assert set(services) == {"migrate", "api", "worker", "worker-light", "redis", "postgres"}
+    for name in ("api", "worker", "worker-light"):
         assert services[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
             "redis": {"condition": "service_healthy"},
@@ -155,7 +155,9 @@ def test_the_parts_start_in_order_and_are_watched(compose: dict[str, Any]) -> No
         "postgres": {"condition": "service_healthy", "required": False}
     }
     assert "pg_isready" in services["postgres"]["healthcheck"]["test"]
-    assert services["worker"]["healthcheck"]["test"][-1] == "worker"
+    for name in ("worker", "worker-light"):
+        assert services[name]["healthcheck"]["test"][-1] == "worker"
+    assert services["worker-light"]["command"][-2:] == ["--queues", "restore,prepare"]
     assert services["postgres"]["profiles"] == ["postgres"]
 
 
@@ -174,9 +176,9 @@ def test_nothing_is_exposed_beyond_the_host_or_lost_with_a_container(
     assert used == set(compose["volumes"]) == {"data", "redis", "postgres"}
 
 
-def test_the_gpu_file_changes_only_the_worker() -> None:
+def test_the_gpu_file_changes_only_the_workers() -> None:
     content = yaml.safe_load((ROOT / "docker" / "cuda.yml").read_text())
-    assert list(content["services"]) == ["worker"]
+    assert list(content["services"]) == ["worker", "worker-light"]
 
 
 def test_docker_compose_reads_the_files() -> None:

@@ -1,4 +1,4 @@
-"""`python -m workers [--slot N]`: one worker slot, with the settings of the environment."""
+"""`python -m workers [--slot N] [--queues NAMES]`: one worker slot; settings by environment."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from services.devices import device_of
 from services.errors import ServiceError
 from services.installation import Installation, configure_logging
-from services.jobs.dispatch import Dispatcher
+from services.jobs.dispatch import QUEUE_NAMES, Dispatcher
 from services.jobs.reaper import Reaper
 from services.jobs.workers import Slot
 from services.settings import load_settings
@@ -23,7 +23,14 @@ def main(
     parser.add_argument(
         "--slot", type=int, default=0, help="number of the slot on this host, from 0: picks its GPU"
     )
-    number = parser.parse_args(arguments).slot
+    parser.add_argument(
+        "--queues",
+        type=_queues,
+        default=QUEUE_NAMES,
+        help=f"queues to work on, with commas between; default: all ({','.join(QUEUE_NAMES)})",
+    )
+    given = parser.parse_args(arguments)
+    number = given.slot
     settings = load_settings()
     configure_logging(settings)
     installation = Installation.open(settings)
@@ -32,9 +39,23 @@ def main(
     reaper = Reaper(installation, Dispatcher(settings))
     supervisor = Supervisor(installation, reaper, slot, device, command=job_command)
     try:
-        serve(create_app(settings, supervisor), name=slot.id, log_level=settings.log_level)
+        serve(
+            create_app(settings, supervisor),
+            name=slot.id,
+            log_level=settings.log_level,
+            queues=given.queues,
+        )
     finally:
         supervisor.leave()
+
+
+def _queues(text: str) -> tuple[str, ...]:
+    wanted = {name.strip() for name in text.split(",")}
+    if unknown := sorted(wanted - set(QUEUE_NAMES)):
+        raise argparse.ArgumentTypeError(
+            f"no queue {', '.join(map(repr, unknown))}; there are {', '.join(QUEUE_NAMES)}"
+        )
+    return tuple(name for name in QUEUE_NAMES if name in wanted)  # in their order
 
 
 if __name__ == "__main__":

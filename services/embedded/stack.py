@@ -91,6 +91,10 @@ class Stack:
             _Child(f"worker-{slot}", (*python, "workers", "--slot", str(slot)), 75.0)
             for slot in range(settings.slots)
         ]
+        if settings.slots:
+            # One more, for what is short: restoring and importing never wait for a training.
+            light = ("workers", "--slot", str(settings.slots), "--queues", "restore,prepare")
+            self._workers.append(_Child("worker-light", (*python, *light), 75.0))
         self._api = _Child("api", (*python, "api"), 10.0)
 
     @property

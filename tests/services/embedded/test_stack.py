@@ -57,6 +57,10 @@ def until(condition, seconds=20):
         time.sleep(0.05)
 
 
+# Parts of the stack by a word of their command lines; the light worker's is looked for first.
+PARTS = ("redis-server", "--queues", "workers", "api")
+
+
 def family(pid) -> dict[str, psutil.Process]:
     """The stack's children by what they run."""
     found = {}
@@ -65,9 +69,9 @@ def family(pid) -> dict[str, psutil.Process]:
             line = " ".join(process.cmdline())
         except psutil.Error:  # it has just ended
             continue
-        for name in ("redis-server", "workers", "api"):
-            if name in line:
-                found[name] = process
+        name = next((name for name in PARTS if name in line), None)
+        if name is not None:
+            found[name] = process
     return found
 
 
@@ -81,20 +85,20 @@ def test_comes_up_mends_itself_and_stops(settings):
     with Stack(settings, tell=told.append) as stack:
         assert healthy(settings)
         assert time.monotonic() - began < 30
-        until(lambda: len(workers(settings)) == 1)
+        until(lambda: len(workers(settings)) == 2)
 
         with pytest.raises(StackError, match="runs already"):
             Stack(settings).start()
 
-        for name in ("redis-server", "workers", "api"):
+        for name in PARTS:
             victim = family(os.getpid())[name]
             victim.kill()
             until(lambda name=name, old=victim: family(os.getpid()).get(name, old).pid != old.pid)
         until(lambda: healthy(settings))
-        until(lambda: len(workers(settings)) >= 1)
+        until(lambda: len(workers(settings)) >= 2)
         children = list(family(os.getpid()).values())
-        assert len(children) == 3
-    assert len(told) == 3
+        assert len(children) == len(PARTS)
+    assert len(told) == len(PARTS)
     assert not [child for child in children if child.is_running()]
     assert not healthy(settings)
     assert stack.url == f"http://127.0.0.1:{settings.port}"
@@ -123,7 +127,7 @@ def test_a_signal_stops_it_in_order(settings, number):
 
 def test_killed_it_takes_its_children_along_and_can_start_again_at_once(settings):
     process = serve(settings)
-    until(lambda: len(family(process.pid)) == 3)
+    until(lambda: len(family(process.pid)) == len(PARTS))
     children = family(process.pid)
     process.kill()
     process.wait()
