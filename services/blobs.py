@@ -106,6 +106,17 @@ class Blobs:
         except (ObjectMissing, FileNotFoundError):
             return
 
+    def delete_below(self, prefix: str) -> None:
+        """Remove all blobs below `prefix`: many in one request, where the store can."""
+        keys = self.keys(prefix)
+        if not keys:
+            return
+        try:
+            obstore.delete(self._store, keys)
+        except (ObjectMissing, FileNotFoundError):  # another was quicker with some of them
+            for key in keys:
+                self.delete(key)
+
     def keys(self, prefix: str) -> list[str]:
         """All keys below `prefix`, sorted."""
         found = obstore.list(self._store, prefix).collect()

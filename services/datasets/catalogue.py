@@ -138,8 +138,7 @@ def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) ->
         session.delete(dataset)
     # After the commit: no row may be left without its blob.
     blobs.delete(sheet_key(dataset_id))
-    for key in blobs.keys(upload_folder(dataset_id)):
-        blobs.delete(key)
+    blobs.delete_below(upload_folder(dataset_id))
     free(database, blobs, digests)
 
 

@@ -56,7 +56,8 @@ def pictures_of_folder(folder: Path, limits: Limits) -> list[Picture]:
 
 def is_litter(name: str) -> bool:
     """Whether a path names what nobody means to be a picture: `.DS_Store`, `__MACOSX/…`."""
-    return any(part.startswith(".") or part in _LITTER for part in name.split("/"))
+    parts = [part for part in name.split("/") if part not in {".", ".."}]
+    return any(part.startswith(".") or part in _LITTER for part in parts)
 
 
 def _picture(folder: Path, name: str, *, limits: Limits) -> Picture:

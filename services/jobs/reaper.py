@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from services.database.schema import Job, Worker, now
+from services.datasets import catalogue as datasets
 from services.installation import Installation
 from services.jobs import claims
 from services.jobs.claims import Claim
@@ -92,6 +93,7 @@ class Reaper:
                 folder == "checkpoints" and job.state in TERMINAL and key != job.checkpoint
             ):
                 blobs.delete(key)
+        datasets.sweep(self._installation.database, blobs)
         blobs.sweep_drafts(_DRAFT_AGE)
         self._locks.sweep(held)
         stale = now() - timedelta(seconds=max(60.0, 2 * self._settings.lease_seconds))
