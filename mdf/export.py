@@ -84,10 +84,15 @@ def program(manifest: Manifest, discriminators: Sequence[Discriminator]) -> byte
         (example, example.clone()),
         dynamic_shapes={"restored": free, "target": free},
     )
+    return portable(exported)
+
+
+def portable(exported: torch.export.ExportedProgram) -> bytes:
+    """The program's file, without a trace of the machine that it was made on."""
     for module in exported.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             for trace in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn"):
-                node.meta.pop(trace, None)  # paths and lines of this machine's files
+                node.meta.pop(trace, None)  # paths and lines of files
     file = io.BytesIO()
     torch.export.save(exported, file)
     return file.getvalue()
