@@ -1,0 +1,142 @@
+"""Pairs of a degraded image and its target, made of 8-bit pixels while a restorer is trained."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from services.distortions import (
+    BayerMosaic,
+    Distortion,
+    GaussianBlur,
+    GaussianNoise,
+    Jpeg,
+    MotionBlur,
+    PoissonGaussianNoise,
+    SaltAndPepper,
+    distort,
+)
+from services.images.resampling import resize
+from services.phase2.recipe import RestorerPlan
+from services.phase2.tasks import SuperResolution
+
+BLOCK = 16  # px: codecs cut an image into blocks of this side, with the colours at half size
+BT601 = (0.299, 0.587, 0.114)  # luminance of RGB
+
+_REACH = 16  # px: of a distortion that is not listed in `_reach`
+
+
+class Pair(NamedTuple):
+    """Images with values in [0, 1] nominally: (C, h, w) and (C, H, W), or batches of them."""
+
+    degraded: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle in an image, px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Degradation:
+    """What a plan's task does to an image before its network sees it.
+
+    An area of an image is degraded together with what lies around it, so that the codec's blocks
+    lie where they lie in the whole image, and blurs and interpolations see real pixels.
+
+    Attributes:
+        unit: sides and corners of areas are multiples of it, px.
+    """
+
+    def __init__(self, plan: RestorerPlan) -> None:
+        self._task = plan.task
+        self._grey = plan.network.channels == 1
+        self._shrinks = plan.factor if plan.network.scale > 1 else 1
+        self._pipeline = plan.task.pipeline()
+        self.unit = plan.factor
+        if isinstance(plan.task, SuperResolution):
+            self._grid, self._margin = plan.factor, 4 * plan.factor  # no kernel is wider
+        else:
+            self._margin = sum(map(_reach, self._pipeline))
+            self._grid = BLOCK if any(not _is_pointwise(each) for each in self._pipeline) else 1
+
+    def pair(self, pixels: NDArray[np.uint8], area: Area, generator: torch.Generator) -> Pair:
+        """`area` of the image (H, W, 3) and its degraded version, both on the CPU.
+
+        The parameters of the degradation are drawn from `generator`, for this pair.
+        """
+        top, bottom = self._around(area.top, area.height, pixels.shape[0])
+        left, right = self._around(area.left, area.width, pixels.shape[1])
+        window = np.ascontiguousarray(pixels[top:bottom, left:right])
+        if self._grey:
+            window = np.repeat(luminance(window)[..., None], 3, axis=2)
+        inner = Area(area.top - top, area.left - left, area.height, area.width)
+        channels = 1 if self._grey else 3
+        target = _cut(_as_tensor(window), inner, 1)
+        degraded = _cut(self._degrade(window, generator), inner, self._shrinks)
+        return Pair(degraded[:channels], target[:channels])
+
+    def _degrade(self, window: NDArray[np.uint8], generator: torch.Generator) -> Tensor:
+        task = self._task
+        if not isinstance(task, SuperResolution):
+            return distort(_as_tensor(window)[None], self._pipeline, generator)[0]
+        height, width = window.shape[:2]
+        small = resize(
+            window.astype(np.float32), (width // task.factor, height // task.factor), task.kernel
+        )
+        small = small.clip(0, 255).round()  # as a file would hold it
+        if self._shrinks == 1:
+            small = resize(small, (width, height), task.interpolation)
+        return torch.from_numpy(small).permute(2, 0, 1) / 255
+
+    def _around(self, start: int, length: int, side: int) -> tuple[int, int]:
+        """Where the window of `start` … `start + length` in `side` px begins and ends."""
+        begin = (start - self._margin) // self._grid * self._grid
+        end = -(-(start + length + self._margin) // self._grid) * self._grid
+        return max(begin, 0), min(end, side // self.unit * self.unit)
+
+
+def luminance(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) of RGB (H, W, 3), by BT.601, rounded."""
+    luma: NDArray[np.float64] = pixels @ np.array(BT601)
+    return luma.round().astype(np.uint8)
+
+
+def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def _cut(image: Tensor, area: Area, shrinks: int) -> Tensor:
+    top, left = area.top // shrinks, area.left // shrinks
+    bottom, right = top + area.height // shrinks, left + area.width // shrinks
+    return image[:, top:bottom, left:right].contiguous()
+
+
+def _is_pointwise(distortion: Distortion) -> bool:
+    return isinstance(distortion, GaussianNoise | PoissonGaussianNoise | SaltAndPepper)
+
+
+def _reach(distortion: Distortion) -> int:
+    """How far beside a pixel its degraded value comes from, px; beyond a codec's blocks."""
+    match distortion:
+        case _ if _is_pointwise(distortion):
+            return 0
+        case BayerMosaic():
+            return 1
+        case GaussianBlur():
+            return math.ceil(3 * distortion.sigma[1])
+        case MotionBlur():
+            return math.ceil((distortion.length[1] - 1) / 2)
+        case Jpeg():
+            return 2  # colours at half size are interpolated
+        case _:
+            return _REACH
