@@ -14,7 +14,7 @@ from api.bodies import FORM_LIMITS, BodyCap
 from api.errors import ProblemDetails
 from api.metrics import RequestMetrics
 from api.observation import Observation
-from api.routers import images, jobs, keys, losses, operations, reports, synthesis
+from api.routers import datasets, images, jobs, keys, losses, operations, reports, synthesis
 from api.runtime import Runtime
 from services.installation import Installation
 
@@ -56,7 +56,7 @@ def create_app(installation: Installation) -> FastAPI:
     creation.install(app)
     # The streams first: they take what asks for them, and leave the rest.
     app.include_router(reports.streams)
-    for module in (operations, synthesis, images, jobs, reports, losses, keys):
+    for module in (operations, synthesis, images, datasets, jobs, reports, losses, keys):
         app.include_router(module.router)
     _document_problems(app)
     return app

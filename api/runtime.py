@@ -16,6 +16,8 @@ from services.workbench import Workbench
 
 # Decoding processes at one time; further uploads wait without holding a thread.
 DECODERS = 2
+# Archives that are taken at one time; each holds a part of a few megabytes in memory.
+UPLOADS = 16
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Runtime:
     readiness: Readiness
     registry: CollectorRegistry
     decoders: anyio.CapacityLimiter
+    uploads: anyio.CapacityLimiter
     in_flight: set[tuple[str, str]]  # owners and idempotency keys of requests being done
 
     @classmethod
@@ -45,6 +48,7 @@ class Runtime:
             readiness=Readiness(installation, dispatcher),
             registry=make_registry(installation),
             decoders=anyio.CapacityLimiter(DECODERS),
+            uploads=anyio.CapacityLimiter(UPLOADS),
             in_flight=set(),
         )
 

@@ -18,6 +18,7 @@ from services import keys
 from services.access import Scope
 from services.database.schema import (
     Artifact,
+    DatasetImage,
     Image,
     Job,
     JobMetric,
@@ -28,6 +29,9 @@ from services.database.schema import (
     ModelFile,
     Worker,
 )
+from services.datasets.catalogue import Described
+from services.datasets.catalogue import State as DatasetState
+from services.datasets.source import AnySource, OnBadFile
 from services.jobs.failures import Code
 from services.jobs.lifecycle import State
 from services.jobs.results import Made
@@ -271,6 +275,75 @@ class ArtifactOut(Out):
         """From its row."""
         href = f"/v1/jobs/{artifact.job_id}/artifacts/{artifact.kind}/content"
         columns = {name: getattr(artifact, name) for name in cls.model_fields if name != "href"}
+        return cls(**columns, href=href)
+
+
+class DatasetIn(In):
+    """A data set to be made."""
+
+    name: Annotated[Name, Field(min_length=1)]
+    source: AnySource
+    on_bad_file: Annotated[
+        OnBadFile,
+        Field(description="leave out what is no good picture, and list it; or take none at all"),
+    ] = "skip"
+
+
+class BadFileOut(Out):
+    """A file that was not taken."""
+
+    name: str
+    reason: str
+
+
+class DatasetOut(Out):
+    """A set of pictures to train restorers on."""
+
+    id: str
+    name: str
+    state: DatasetState
+    source: Annotated[dict[str, Any], Field(description="as given")]
+    on_bad_file: OnBadFile
+    size: Annotated[int | None, Field(description="of the archive, bytes; null for a folder")]
+    received: Annotated[int, Field(description="bytes of the archive that are there")]
+    job_id: Annotated[str | None, Field(description="the job that imports it")]
+    images: int
+    pixels: Annotated[int, Field(description="of all images together")]
+    digest: Annotated[
+        str | None,
+        Field(description="SHA-256 over the digests of its images, in hexadecimal and by line"),
+    ]
+    bad_files: Annotated[list[BadFileOut], Field(description="the first thousand")]
+    bad_file_count: int
+    error: Annotated[str | None, Field(description="why it failed")]
+    ready: datetime | None
+    created: datetime
+
+    @classmethod
+    def of(cls, described: Described) -> Self:
+        """From its row and its job's."""
+        row = described.dataset
+        columns = {name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)}
+        columns["bad_files"] = [BadFileOut.model_validate(each) for each in row.bad_files]
+        return cls(**columns, state=described.state, error=described.error)
+
+
+class DatasetImageOut(Out):
+    """One picture of a data set."""
+
+    position: Annotated[int, Field(description="from 0, in the order of names")]
+    name: str
+    digest: Annotated[str, Field(description="SHA-256 of the size and the 8-bit RGB pixels")]
+    width: Annotated[int, Field(description="px")]
+    height: Annotated[int, Field(description="px")]
+    size: Annotated[int, Field(description="of the PNG, bytes")]
+    href: str
+
+    @classmethod
+    def of(cls, image: DatasetImage) -> Self:
+        """From its row."""
+        href = f"/v1/datasets/{image.dataset_id}/images/{image.position}/content"
+        columns = {name: getattr(image, name) for name in cls.model_fields if name != "href"}
         return cls(**columns, href=href)
 
 
