@@ -383,8 +383,8 @@ def _check(
 
 
 def _digest(pictures: Sequence[Picture]) -> str:
-    """SHA-256 over the pictures' digests, in their order."""
-    return sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
+    """SHA-256 over the pictures' digests, a line each, as data sets have it."""
+    return sha256("\n".join(picture.digest for picture in pictures).encode()).hexdigest()
 
 
 def _weights_digest(network: Restorer) -> str:
