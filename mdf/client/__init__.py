@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mdf.client.datasets import Datasets
 from mdf.client.ids import is_id
 from mdf.client.images import Images
 from mdf.client.jobs import Jobs
@@ -30,7 +31,10 @@ from mdf.client.pages import records
 from mdf.client.records import (
     ApiKey,
     Artifact,
+    BadFile,
     Comparison,
+    Dataset,
+    DatasetImage,
     DifferenceMap,
     Event,
     Image,
@@ -55,8 +59,11 @@ __all__ = [
     "DEFAULT_URL",
     "ApiKey",
     "Artifact",
+    "BadFile",
     "Client",
     "Comparison",
+    "Dataset",
+    "DatasetImage",
     "DifferenceMap",
     "Event",
     "Image",
@@ -104,6 +111,7 @@ class Client:
             retries=retries,
         )
         self.images = Images(self._transport)
+        self.datasets = Datasets(self._transport)
         self.jobs = Jobs(self._transport)
         self.losses = Losses(self._transport)
         self.models = Models(self._transport)

@@ -148,6 +148,57 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class BadFile:
+    """A file that a data set's import has not taken."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of pictures: `state` is `uploading`, `importing`, `ready` or `failed`.
+
+    `size` and `received` are bytes of its archive, `pixels` those of all images together, and
+    `bad_files` the first thousand of `bad_file_count`.
+    """
+
+    id: str
+    name: str
+    state: str
+    source: dict[str, Any]
+    created: datetime
+    on_bad_file: str = "skip"
+    size: int | None = None
+    received: int = 0
+    job_id: str | None = None
+    images: int = 0
+    pixels: int = 0
+    digest: str | None = None
+    bad_files: tuple[BadFile, ...] = ()
+    bad_file_count: int = 0
+    error: str | None = None
+    ready: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether its import has ended, well or not."""
+        return self.state in {"ready", "failed"}
+
+
+@dataclass(frozen=True)
+class DatasetImage:
+    """One picture of a data set; `digest` is the SHA-256 of its pixels, `size` its PNG's bytes."""
+
+    position: int
+    name: str
+    digest: str
+    width: int
+    height: int
+    size: int
+
+
+@dataclass(frozen=True)
 class LossFile:
     """One downloadable form of a loss; `size` in bytes."""
 

@@ -82,6 +82,10 @@ class Transport:
         )
         return self.send(request)
 
+    def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """The whole answer to a request, which is sent once unless it only reads."""
+        return self.send(self._http.build_request(method, path, **content))
+
     def act(self, path: str, *, method: str = "POST", **content: Any) -> Any:
         """A request that changes an object; sent once."""
         return _json(self.send(self._http.build_request(method, path, **content)))
