@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mdf.commands import images, jobs, keys, losses, models
+from mdf.commands import datasets, images, jobs, keys, losses, models
 from mdf.commands.demo import demo
 from mdf.commands.faults import FaultBoundary
 from mdf.commands.migrate import migrate
@@ -33,6 +33,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(losses.app, name="losses")
 app.add_typer(models.app, name="models")
 app.add_typer(images.app, name="images")
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(keys.app, name="keys")
 
 
