@@ -1,6 +1,5 @@
-"""A seed, a recipe small enough for many runs, and a run that keeps what it is told."""
+"""A seed, and a recipe small enough for many runs."""
 
-from collections.abc import Callable
 from hashlib import sha256
 
 import numpy as np
@@ -10,48 +9,6 @@ from skimage import data
 
 from services.phase1.recipe import Recipe
 from services.phase1.training import Seed
-from services.run import Signal
-
-
-class RecordingRun:
-    """Keeps everything in memory; `signal` says what to do at the nth poll of this attempt."""
-
-    def __init__(
-        self,
-        signal: Callable[[int], Signal] = lambda _: Signal.CONTINUE,
-        state: bytes | None = None,
-    ) -> None:
-        self.state = state
-        self.signal = signal
-        self.polls = 0
-        self.saved: list[bytes] = []
-        self.places: list[tuple[int, int, int, int]] = []
-        self.points: list[tuple[int, int, dict[str, float]]] = []
-        self.samples: dict[tuple[int, int, str], bytes] = {}
-        self.lines: list[str] = []
-
-    def load_checkpoint(self) -> bytes | None:
-        return self.state
-
-    def save_checkpoint(self, state: bytes) -> None:
-        self.state = state
-        self.saved.append(state)
-
-    def poll(self) -> Signal:
-        self.polls += 1
-        return self.signal(self.polls)
-
-    def progress(self, *, scale: int, scales: int, step: int, steps: int) -> None:
-        self.places.append((scale, scales, step, steps))
-
-    def metrics(self, *, scale: int, step: int, values: dict[str, float]) -> None:
-        self.points.append((scale, step, values))
-
-    def sample(self, *, scale: int, step: int, kind: str, png: bytes) -> None:
-        self.samples[scale, step, kind] = png
-
-    def log(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def seed_of(pixels: np.ndarray) -> Seed:
@@ -62,11 +19,6 @@ def seed_of(pixels: np.ndarray) -> Seed:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture
-def recording() -> type[RecordingRun]:
-    return RecordingRun
 
 
 @pytest.fixture
