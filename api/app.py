@@ -14,7 +14,18 @@ from api.bodies import FORM_LIMITS, BodyCap
 from api.errors import ProblemDetails
 from api.metrics import RequestMetrics
 from api.observation import Observation
-from api.routers import datasets, images, jobs, keys, losses, operations, reports, synthesis
+from api.routers import (
+    datasets,
+    images,
+    jobs,
+    keys,
+    losses,
+    models,
+    operations,
+    reports,
+    restoration,
+    synthesis,
+)
 from api.runtime import Runtime
 from services.installation import Installation
 
@@ -49,14 +60,25 @@ def create_app(installation: Installation) -> FastAPI:
     )
     app.state.runtime = runtime
     # Listed from the innermost to the outermost.
-    app.add_middleware(BodyCap, max_upload_bytes=installation.settings.max_upload_bytes)
+    app.add_middleware(BodyCap, settings=installation.settings)
     app.add_middleware(Guard, installation=installation)
     app.add_middleware(Observation, metrics=RequestMetrics(runtime.registry))
     errors.install(app)
     creation.install(app)
     # The streams first: they take what asks for them, and leave the rest.
     app.include_router(reports.streams)
-    for module in (operations, synthesis, images, datasets, jobs, reports, losses, keys):
+    for module in (
+        operations,
+        synthesis,
+        images,
+        datasets,
+        jobs,
+        reports,
+        losses,
+        models,
+        restoration,
+        keys,
+    ):
         app.include_router(module.router)
     _document_problems(app)
     return app

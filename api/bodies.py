@@ -7,17 +7,22 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from fastapi import Request, Response, params
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
+from services.settings import Settings
 
 MAX_JSON_BYTES = 1 << 20
 # Boundaries, part headers and form fields around a file.
 MULTIPART_BYTES = 1 << 17
-UPLOADS = frozenset({"/v1/images", "/v1/losses/import"})
+# Where files are sent: images, and what is as small.
+UPLOADS = re.compile(r"/v1/(images|losses/import|models/[^/]*/restore)")
+MODEL_UPLOAD = "/v1/models/import"
 FORM_LIMITS: Any = {"max_files": 1, "max_fields": 8, "max_part_size": 1 << 16}
 
 # The route counts what comes, and keeps it as it comes.
@@ -29,17 +34,16 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 class BodyCap:
     """Refuses a body that is too large before anything parses it, declared or streamed."""
 
-    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._max_upload_bytes = max_upload_bytes
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request, counting its body."""
         if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
-        upload = scope["path"] in UPLOADS
-        cap = self._max_upload_bytes + MULTIPART_BYTES if upload else MAX_JSON_BYTES
+        cap = self._cap(scope["path"])
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > cap:
             response = problem(scope, status=413, code="too_large", detail=_too_large(cap))
@@ -56,6 +60,13 @@ class BodyCap:
             return message
 
         await self._app(scope, count, send)
+
+    def _cap(self, path: str) -> int:
+        if path == MODEL_UPLOAD:
+            return self._settings.max_model_bytes + MULTIPART_BYTES
+        if UPLOADS.fullmatch(path):
+            return self._settings.max_upload_bytes + MULTIPART_BYTES
+        return MAX_JSON_BYTES
 
 
 class StrictRoute(APIRoute):
@@ -107,6 +118,22 @@ def parse_json(content: bytes) -> Any:
     except ValueError as error:
         raise HTTPException(400, f"the body is not valid JSON: {error}") from None
     return parsed
+
+
+def read_form_json(field: str, text: str, kind: TypeAdapter[Any]) -> dict[str, Any] | None:
+    """The JSON that a form's field may hold, as plain data of that kind; None if it is empty.
+
+    RequestValidationError says what is wrong with it, as with a body.
+    """
+    if not text:
+        return None
+    given = parse_json(text.encode())
+    try:
+        plain: dict[str, Any] = kind.validate_python(given).model_dump(mode="json")
+    except ValidationError as error:
+        located = [fault | {"loc": ("body", field, *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(located, body={field: given}) from error
+    return plain
 
 
 def _check_media_type(request: Request, wanted: str) -> None:

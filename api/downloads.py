@@ -52,7 +52,7 @@ def download(
             )
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
     headers["Content-Length"] = str(end - start)
-    headers["Content-Disposition"] = _disposition(filename)
+    headers["Content-Disposition"] = disposition(filename)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     chunks = _open(blobs, file, start, end - start)
@@ -109,7 +109,8 @@ def _open(blobs: Blobs, file: StoredFile, start: int, length: int) -> Iterator[b
     return chain([first], chunks)
 
 
-def _disposition(filename: str) -> str:
+def disposition(filename: str) -> str:
+    """The header `Content-Disposition` of a file of that name."""
     plain = filename.encode("ascii", "replace").decode().replace("?", "_")
     encoded = f"; filename*=UTF-8''{quote(filename)}" if plain != filename else ""
     return f'attachment; filename="{plain}"{encoded}'

@@ -249,7 +249,13 @@ class SampleOut(Out):
     id: str
     scale: int
     step: int
-    kind: Annotated[str, Field(description="`seed`, `generated` or `map`")]
+    kind: Annotated[
+        str,
+        Field(
+            description="`seed`, `generated` or `map`; of a model `degraded-1`, `restored-1`, "
+            "`target-1` and so on"
+        ),
+    ]
     created: datetime
     href: str
 
@@ -402,6 +408,12 @@ class LossOut(Out):
         """From its row and its files'."""
         columns = {name: getattr(loss, name) for name in cls.model_fields if name != "files"}
         return cls(**columns, files=[LossFileOut.model_validate(file) for file in files])
+
+
+class ImageIn(In):
+    """An image of the catalogue."""
+
+    image_id: Annotated[str, Field(max_length=64, description="`img_…`")]
 
 
 class ComparisonIn(In):

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError as ObjectStoreError
@@ -47,6 +48,7 @@ class Blobs:
         A put into a folder is refused with DiskFullError when less than `floor_bytes`
         would stay free.
         """
+        self.location = location
         self.folder: Path | None = None
         self._floor = floor_bytes
         if isinstance(location, Path):
@@ -61,15 +63,16 @@ class Blobs:
         self._put(key, content, len(content))
         return StoredFile(blob=key, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
-    def put_file(self, key: str, path: Path) -> StoredFile:
-        """Store what is in the file `path`, as `put` does, without holding it in memory."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = path.stat().st_size
-        self._put(key, path, size)
+    def put_file(self, key: str, file: BinaryIO) -> StoredFile:
+        """Store all that is in an open file, as `put` does, without holding it in memory."""
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # asks for more than it uses
+        size = file.tell()
+        file.seek(0)
+        self._put(key, file, size)
         return StoredFile(blob=key, size=size, sha256=digest)
 
-    def _put(self, key: str, content: bytes | Path, size: int) -> None:
+    def _put(self, key: str, content: bytes | BinaryIO, size: int) -> None:
         with _storing(key):
             if self.folder is None:
                 obstore.put(self._store, key, content)

@@ -3,12 +3,15 @@
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
+
+_CHUNK = 1 << 20
 
 
-def replace_file(path: Path, content: bytes | Path, *, draft: str) -> None:
+def replace_file(path: Path, content: bytes | BinaryIO, *, draft: str) -> None:
     """Write `content` under the name `draft` in the same folder, then rename it to `path`.
 
-    Of a Path, what is in that file is copied, a piece at a time.
+    Of an open file, what follows in it is copied, a piece at a time.
 
     When this returns, the file is durable, and so are the folders made for it. A kill
     leaves at most the draft.
@@ -17,11 +20,10 @@ def replace_file(path: Path, content: bytes | Path, *, draft: str) -> None:
     written = path.with_name(draft)
     try:
         with written.open("wb") as file:
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file)
-            else:
+            if isinstance(content, bytes):
                 file.write(content)
+            else:
+                shutil.copyfileobj(content, file, _CHUNK)
             file.flush()
             os.fsync(file.fileno())
         written.replace(path)

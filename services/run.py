@@ -46,7 +46,7 @@ class Run(Protocol):
         """Named values at an iteration. Reported again after a resume, they replace the old."""
 
     def sample(self, *, scale: int, step: int, kind: str, png: bytes) -> None:
-        """A picture to look at: `kind` is `seed`, `generated` or `map`."""
+        """A picture to look at: `kind` is `seed`, `generated`, `map`, or as `restored-1`."""
 
     def log(self, message: str) -> None:
         """A line for the job's event log."""

@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from api.access import Reader, Writer
-from api.bodies import StrictRoute, parse_json
+from api.bodies import StrictRoute, read_form_json
 from api.creation import Created, Creating
 from api.downloads import RESPONSES, download, plain_name, read_whole
 from api.errors import documented
@@ -79,7 +78,7 @@ async def import_loss(
     ] = "",
 ) -> Response:
     """Add a loss that was trained elsewhere. Pickles are read as data and never executed."""
-    described = _read_task(task) if task else None
+    described = read_form_json("task", task, _task)
     if not file.size:
         raise BadLossFileError("the file is empty (0 bytes)")
     async with shared.workbench as bench:
@@ -169,16 +168,6 @@ async def compare_images(
 def delete_loss(loss_id: LossId, caller: Writer, installed: Installed) -> None:
     """Delete a loss and its files; the job that trained it stays."""
     catalogue.delete(installed.database, installed.blobs, loss_id, caller)
-
-
-def _read_task(text: str) -> dict[str, Any]:
-    given = parse_json(text.encode())
-    try:
-        described: dict[str, Any] = _task.validate_python(given).model_dump(mode="json")
-    except ValidationError as error:
-        located = [fault | {"loc": ("body", "task", *fault["loc"])} for fault in error.errors()]
-        raise RequestValidationError(located, body={"task": given}) from error
-    return described
 
 
 def _keep(

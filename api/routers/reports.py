@@ -36,6 +36,13 @@ class EventStreamRoute(StrictRoute):
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
 streams = APIRouter(prefix="/v1/jobs/{job_id}", route_class=EventStreamRoute)
 
+_SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "application/zip": ".zip",
+    "application/json": ".json",
+}
 METRIC_POINTS = 10_000  # of an answer, if no other number is asked for
 
 After = Annotated[
@@ -154,7 +161,7 @@ def get_sample_content(
 
 @router.get("/artifacts", operation_id="list_job_artifacts", responses=documented(401, 403, 404))
 def list_artifacts(job: Existing, installed: Installed) -> ListOut[ArtifactOut]:
-    """The files that the job published beside its loss."""
+    """The files that the job published beside its loss or model."""
     with installed.database.read() as session:
         return ListOut(data=[ArtifactOut.of(row) for row in queries.artifacts(session, job.id)])
 
@@ -170,7 +177,7 @@ def get_artifact_content(
     request: Request,
     job: Existing,
     installed: Installed,
-    kind: Annotated[str, Path(description="`contact_sheet`", max_length=64)],
+    kind: Annotated[str, Path(description="`contact_sheet` or `restored`", max_length=64)],
 ) -> Response:
     """One of those files."""
     with installed.database.read() as session:
@@ -178,7 +185,7 @@ def get_artifact_content(
     if not found:
         raise NotFoundError(f"job {job.id} has no artifact {kind}")
     (artifact,) = found
-    suffix = {"image/png": ".png", "application/json": ".json"}.get(artifact.media_type, "")
+    suffix = _SUFFIXES.get(artifact.media_type, "")
     return download(
         request,
         installed.blobs,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from services.database.schema import Image, Job
 from services.images import catalogue
 from services.installation import Installation
-from services.jobs import artifacts, checkpoints
+from services.jobs import artifacts, checkpoints, parts
 from services.jobs.claims import StaleRunError
 from services.jobs.failures import describe
 from services.jobs.run import JobRun, Publish
@@ -45,6 +45,7 @@ def execute(
         run.fail(describe(error))
     else:
         checkpoints.sweep(installation.blobs, job.id, keep=None)
+        parts.sweep(installation.blobs, job.id)
 
 
 def train_discriminators(installation: Installation, job: Job, run: JobRun) -> Publish:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from services.database.schema import Job, Worker, now
 from services.datasets import catalogue as datasets
 from services.installation import Installation
-from services.jobs import claims
+from services.jobs import claims, parts
 from services.jobs.claims import Claim
 from services.jobs.dispatch import QUEUE_NAMES, QUEUES, Dispatcher
 from services.jobs.lifecycle import TERMINAL, State
@@ -23,7 +23,7 @@ from services.jobs.locks import Locks, this_host
 PATROL_SECONDS = 0.5
 _SWEEP_SECONDS = 300.0
 _DRAFT_AGE = timedelta(hours=1)  # of a file that nobody is still writing
-_FOLDERS = ("checkpoints", "samples", "artifacts")
+_FOLDERS = ("checkpoints", "samples", "artifacts", parts.FOLDER)
 _KEPT_CHECKPOINT = select(Job.id, Job.state, Job.checkpoint)
 _log = logging.getLogger(__name__)
 
@@ -89,8 +89,10 @@ class Reaper:
         for key in files:
             folder, job_id = key.split("/")[:2]
             job = jobs.get(job_id)
-            if job is None or (
-                folder == "checkpoints" and job.state in TERMINAL and key != job.checkpoint
+            if (
+                job is None
+                or (folder == "checkpoints" and job.state in TERMINAL and key != job.checkpoint)
+                or (folder == parts.FOLDER and job.state == State.SUCCEEDED)
             ):
                 blobs.delete(key)
         datasets.sweep(self._installation.database, blobs)

@@ -9,6 +9,13 @@ Quality = Annotated[
     int, Field(ge=1, le=100, description="of JPEG and WebP, 1 (worst) to 100; default: 90")
 ]
 
+MEDIA_TYPES: dict[PictureFormat, str] = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+}
+SUFFIXES: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
 MAX_IMAGES = 1000
 
 

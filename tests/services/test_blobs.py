@@ -29,7 +29,8 @@ def test_what_is_put_comes_back_and_names_its_digest(blobs: Blobs) -> None:
 def test_a_file_is_put_as_its_content_is(blobs: Blobs, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(bytes(range(256)) * 20_000)
-    stored = blobs.put_file("artifacts/job/restored", source)
+    with source.open("rb") as file:
+        stored = blobs.put_file("artifacts/job/restored", file)
     assert blobs.get("artifacts/job/restored") == source.read_bytes()
     assert stored == blobs.put("artifacts/job/restored", source.read_bytes())
     assert blobs.keys("artifacts") == ["artifacts/job/restored"]

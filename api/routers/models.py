@@ -1,0 +1,169 @@
+"""`/v1/models`: list, download, import, delete."""
+
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
+from fastapi.responses import PlainTextResponse
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from api.access import Reader, Writer
+from api.bodies import StrictRoute, read_form_json
+from api.creation import Created, Creating
+from api.downloads import RESPONSES, download, plain_name
+from api.errors import documented
+from api.paging import Cursor, Limit, PageOut, link_next
+from api.runtime import Installed, Shared
+from api.schemas import ModelFormat, ModelOut, Name
+from services.access import Caller
+from services.errors import BadModelFileError
+from services.installation import Installation
+from services.phase2.tasks import AnyTask
+from services.restorers import catalogue
+from services.restorers.card import write_card
+from services.restorers.networks import AnyNetwork
+
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
+
+ModelId = Annotated[str, Path(description="`model_…`", max_length=64)]
+_network = TypeAdapter[Any](AnyNetwork)
+_task = TypeAdapter[Any](AnyTask)
+
+
+@router.get("", operation_id="list_models", responses=documented(401, 403, 422))
+def list_models(
+    *,
+    request: Request,
+    response: Response,
+    caller: Reader,
+    installed: Installed,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> PageOut[ModelOut]:
+    """The caller's models, newest first."""
+    with installed.database.read() as session:
+        page = catalogue.list_models(session, caller, limit=limit, cursor=cursor)
+        link_next(request, response, cursor=page.next_cursor)
+        data = [ModelOut.of(model, catalogue.files(session, model.id)) for model in page.items]
+        return PageOut(data=data, next_cursor=page.next_cursor)
+
+
+@router.post(
+    "/import",
+    status_code=201,
+    response_model=ModelOut,
+    operation_id="import_model",
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 503, 507),
+)
+async def import_model(
+    *,
+    caller: Writer,
+    creation: Creating,
+    shared: Shared,
+    file: Annotated[
+        UploadFile,
+        File(description="safetensors, or a state dict as .pth of EDSR, SRResNet, DnCNN, RRDBNet"),
+    ],
+    name: Annotated[Name, Form(description="default: the file's name")] = "",
+    network: Annotated[
+        str, Form(description="JSON of the network, where the file's tensors do not tell it")
+    ] = "",
+    task: Annotated[str, Form(description="JSON of the task that it was trained for")] = "",
+) -> Response:
+    """Add a model that was trained elsewhere. Of a pickle, tensors are read and nothing runs."""
+    described = read_form_json("network", network, _network)
+    trained_for = read_form_json("task", task, _task)
+    from services.restorers import importing
+
+    if not file.size:
+        raise BadModelFileError("the file is empty (0 bytes)")
+    async with shared.restorers as bench:
+        converted = await bench.run(importing.convert, await file.read(), described, trained_for)
+    stem = plain_name(file.filename or "", "imported").rpartition(".")[0] or "imported"
+    return await anyio.to_thread.run_sync(
+        lambda: creation.commit(
+            lambda session: _keep(
+                session, shared.installation, converted, name=name or stem, caller=caller
+            )
+        )
+    )
+
+
+@router.get("/{model_id}", operation_id="get_model", responses=documented(401, 403, 404))
+def get_model(model_id: ModelId, caller: Reader, installed: Installed) -> ModelOut:
+    """One model."""
+    with installed.database.read() as session:
+        model = catalogue.get(session, model_id, caller)
+        return ModelOut.of(model, catalogue.files(session, model.id))
+
+
+@router.get(
+    "/{model_id}/content",
+    operation_id="get_model_content",
+    response_class=Response,
+    responses=RESPONSES,
+)
+@router.head("/{model_id}/content", include_in_schema=False)
+def get_model_content(
+    request: Request,
+    model_id: ModelId,
+    caller: Reader,
+    installed: Installed,
+    file_format: Annotated[ModelFormat, Query(alias="format")] = "safetensors",
+) -> Response:
+    """The model as a file."""
+    with installed.database.read() as session:
+        model = catalogue.get(session, model_id, caller)
+        file = catalogue.file(session, model.id, file_format)
+    return download(
+        request,
+        installed.blobs,
+        file,
+        media_type=catalogue.MEDIA_TYPES[file_format],
+        filename=f"{plain_name(model.name, model.id)}.{file_format}",
+    )
+
+
+@router.get(
+    "/{model_id}/card",
+    operation_id="get_model_card",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/markdown": {}}}, **documented(401, 403, 404)},
+)
+def get_model_card(model_id: ModelId, caller: Reader, installed: Installed) -> Response:
+    """What the model is, how it was made and how to use it, in Markdown."""
+    with installed.database.read() as session:
+        model = catalogue.get(session, model_id, caller)
+        card = write_card(model, catalogue.files(session, model.id))
+    return Response(card, media_type="text/markdown; charset=utf-8")
+
+
+@router.delete(
+    "/{model_id}",
+    status_code=204,
+    operation_id="delete_model",
+    responses=documented(401, 403, 404, 409),
+)
+def delete_model(model_id: ModelId, caller: Writer, installed: Installed) -> None:
+    """Delete a model that no unfinished job needs; the job that trained it stays."""
+    catalogue.delete(installed.database, installed.blobs, model_id, caller)
+
+
+def _keep(
+    session: Session,
+    installation: Installation,
+    converted: Any,
+    *,
+    name: str,
+    caller: Caller,
+) -> Created:
+    model = catalogue.add_imported(
+        session,
+        caller=caller,
+        name=name,
+        manifest=converted.manifest,
+        files=catalogue.store(session, installation.blobs, converted.files),
+    )
+    body = ModelOut.of(model, catalogue.files(session, model.id))
+    return Created(status=201, body=body, location=f"/v1/models/{model.id}")

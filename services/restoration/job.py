@@ -1,0 +1,152 @@
+"""A job of type `restoration`: one image or many through a model.
+
+Each restored image is a part of its own, whole or not there: a job that is killed, paused or
+retried goes on with the next one. One image is the artifact `restored` as it is, many are in a
+zip archive.
+"""
+
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+import torch
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.restorers import Restorer
+from services.blobs import Blobs, StoredFile
+from services.database.schema import DatasetImage, Image, Job, ModelFile
+from services.errors import ServiceError
+from services.installation import Installation
+from services.jobs import artifacts, parts
+from services.jobs.run import JobRun, Publish
+from services.restoration.picture import restore_picture
+from services.restoration.spec import MEDIA_TYPES, SUFFIXES, Restoration
+from services.restorers.artefact import read_restorer
+from services.run import Canceled, Paused, Run, Signal
+
+ARTIFACT = "restored"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # no time of creation in the archive: equal files, equal bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to be restored, and what its restored file is called."""
+
+    blob: str
+    name: str
+
+
+def restore_images_job(installation: Installation, job: Job, run: JobRun) -> Publish:
+    """Restore the images that the job's spec names, and store the files."""
+    spec, blobs = Restoration.model_validate(job.spec), installation.blobs
+    with installation.database.read() as session:
+        model = session.get_one(ModelFile, (spec.model_id, "safetensors"))
+        sources = _sources(session, spec)
+    _, restorer = read_restorer(blobs.get(model.blob))
+    restore_images(blobs, job.id, spec, sources=sources, restorer=restorer, run=run)
+    file, media_type = _result(installation, job.id, spec, sources)
+
+    def publish(session: Session, job: Job) -> None:
+        artifacts.publish(session, job, kind=ARTIFACT, media_type=media_type, file=file)
+
+    return publish
+
+
+def restore_images(
+    blobs: Blobs,
+    job_id: str,
+    spec: Restoration,
+    *,
+    sources: Sequence[Source],
+    restorer: Restorer,
+    run: Run,
+) -> None:
+    """Make the parts of the job that are not there yet."""
+    restorer = restorer.to(_device())
+    before = parts.done(blobs, job_id)
+    for position, source in enumerate(sources):
+        key = parts.key(job_id, position)
+        if key not in before:
+            content = blobs.get(source.blob)
+            try:
+                restored = restore_picture(
+                    restorer,
+                    content,
+                    format=spec.format,
+                    quality=spec.quality,
+                    on_tile=lambda _done, _total: _heed(run.poll()),
+                )
+            except ServiceError as error:
+                raise type(error)(f"{source.name}: {error.message}") from None
+            blobs.put(key, restored.content)
+        run.progress(scale=1, scales=1, step=position + 1, steps=len(sources))
+        _heed(run.poll())
+
+
+def _heed(signal: Signal) -> None:
+    """End where that is asked for; there is nothing to save."""
+    if signal is Signal.CANCEL:
+        raise Canceled
+    if signal is Signal.PAUSE:
+        raise Paused
+
+
+def _result(
+    installation: Installation, job_id: str, spec: Restoration, sources: Sequence[Source]
+) -> tuple[StoredFile, str]:
+    """The one file, or the archive of all, with its media type."""
+    blobs, key = installation.blobs, artifacts.blob_key(job_id, ARTIFACT)
+    if spec.image_ids is not None and len(spec.image_ids) == 1:
+        return blobs.put(key, blobs.get(parts.key(job_id, 0))), MEDIA_TYPES[spec.format]
+    # Where large files belong; a file without a name is gone with its process.
+    with tempfile.TemporaryFile(dir=installation.settings.home_folder) as file:
+        _archive(blobs, job_id, [source.name for source in sources], file)
+        return blobs.put_file(key, file), "application/zip"
+
+
+def _archive(blobs: Blobs, job_id: str, names: Sequence[str], file: BinaryIO) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for position, name in enumerate(names):
+            content = blobs.get(parts.key(job_id, position))
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+
+
+def _sources(session: Session, spec: Restoration) -> list[Source]:
+    suffix = SUFFIXES[spec.format]
+    if spec.dataset_id is not None:
+        query = select(DatasetImage).where(DatasetImage.dataset_id == spec.dataset_id)
+        pictures = list(session.scalars(query.order_by(DatasetImage.position)))
+        names = unique([row.name for row in pictures], suffix)
+        return [Source(row.blob, name) for row, name in zip(pictures, names, strict=True)]
+    wanted = spec.image_ids or ()
+    found = {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(wanted)))}
+    images = [found[image_id] for image_id in wanted]
+    names = unique([row.name or row.id for row in images], suffix)
+    return [Source(row.blob, name) for row, name in zip(images, names, strict=True)]
+
+
+def unique(names: Sequence[str], suffix: str) -> list[str]:
+    """The names with that suffix in place of their own, each once: `a.png`, `a-2.png`."""
+    taken: set[str] = set()
+    made = []
+    for name in names:
+        stem = str(PurePosixPath(name).with_suffix("")) if name else "image"
+        made.append(next(each for each in _candidates(stem, suffix) if each not in taken))
+        taken.add(made[-1])
+    return made
+
+
+def _candidates(stem: str, suffix: str) -> Iterator[str]:
+    yield f"{stem}{suffix}"
+    number = 2
+    while True:
+        yield f"{stem}-{number}{suffix}"
+        number += 1
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
