@@ -1,5 +1,6 @@
 """`/v1/images`: upload, synthesis, list, download, delete."""
 
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -40,13 +41,13 @@ async def upload_image(
     """Store a PNG, JPEG, WebP or TIFF file: its pixels, as 8-bit sRGB.
 
     One frame, of 32 to 8192 pixels a side and 25 megapixels; the file has 25 MB at most. The
-    EXIF orientation is applied, 16 bits become 8, transparency is laid over white, CMYK and
-    grey become RGB; `source` tells which.
+    EXIF orientation is applied, 16 bits become 8, CMYK and grey become RGB; `source` tells which.
+    Transparency is kept for restoration; training sees it over white.
     """
     limits = Limits.of(shared.installation.settings)
     async with shared.decoders:
         content = await file.read()
-        decoded = await anyio.to_thread.run_sync(decode, content, limits)
+        decoded = await anyio.to_thread.run_sync(partial(decode, content, limits, keep_alpha=True))
     name = plain_name(file.filename or "", fallback="image")
     return await anyio.to_thread.run_sync(store, creation, decoded, name, caller)
 

@@ -1,16 +1,19 @@
-"""`mdf train --local`: the same training in this process, with its checkpoint in a folder."""
+"""`mdf train --local`: the same training in this process, with its checkpoint in a folder.
+
+Training of restorers shares the parts without an underscore: see `local_restoration`.
+"""
 
 import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -21,9 +24,14 @@ from mdf.commands.faults import INTERRUPTED, CommandError
 from mdf.commands.terminal import note
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from services.jobs.progress import Progress as Estimate
     from services.local import LocalProgress, LocalRun
     from services.phase1.recipe import DiscriminatorTraining
     from services.phase1.training import Seed
+
+    Spec = TypeVar("Spec", bound=BaseModel)
 
 
 def train_here(
@@ -39,36 +47,68 @@ def train_here(
 
     A training that was stopped goes on when it is asked for again with the same folder.
     """
-    # Before torch is loaded: OpenMP's threads shall wait for each other asleep, not spinning.
-    # Beside other busy processes training is several times as fast, else as fast as before.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    let_threads_sleep()
     with server_code():
-        from services.local import LocalRun
         from services.phase1.job import run_discriminator_training
         from services.phase1.recipe import check_seed_size
-        from services.run import Paused
 
         seeds = [_read_seed(image) for image in images]
-        spec = _validate(seeds, task=task, preset=preset, recipe=recipe)
+        spec = _spec(seeds, task=task, preset=preset, recipe=recipe)
         sizes = [seed.pixels.shape[1::-1] for seed in seeds]
         for width, height in sizes:
             check_seed_size(spec.resolved_recipe(), width, height)
-        checkpoint_folder = folder / f".{stem}-{_identity(spec)}.training"
-        with open_display() as display:
-            display.say("starting")
-            run = LocalRun(checkpoint_folder, on_progress=_reporter(display, spec, sizes))
-            try:
-                with _pause_on_interrupt(run):
-                    package = run_discriminator_training(spec, seeds, run)
-            except Paused:
-                note("Stopped at a checkpoint. The same command goes on from there.")
-                raise typer.Exit(INTERRUPTED) from None
-    files = {f"{stem}.{file_format}": content for file_format, content in package.files.items()}
+        identity = spec.model_dump(mode="json") | {"recipe": spec.resolved_recipe().model_dump()}
+        checkpoints = checkpoint_folder(folder, stem, identity)
+        with local_run(checkpoints, _estimate(spec, sizes)) as run:
+            package = run_discriminator_training(spec, seeds, run)
+    return save_results(folder, stem, package.files, package.contact_sheet, checkpoints)
+
+
+def let_threads_sleep() -> None:
+    """Before torch is loaded: OpenMP's threads shall wait for each other asleep, not spinning.
+
+    Beside other busy processes training is several times as fast, else as fast as before.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def checkpoint_folder(folder: Path, stem: str, identity: Any) -> Path:
+    """Where exactly this training, and no other, keeps its checkpoint."""
+    digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return folder / f".{stem}-{digest[:12]}.training"
+
+
+@contextmanager
+def local_run(checkpoints: Path, estimate: "Estimate") -> "Iterator[LocalRun]":
+    """A run that shows its progress, and that Ctrl-C stops at a checkpoint."""
+    from services.local import LocalRun
+    from services.run import Paused
+
+    with open_display() as display:
+        display.say("starting")
+        run = LocalRun(checkpoints, on_progress=_reporter(display, estimate))
+        try:
+            with _pause_on_interrupt(run):
+                yield run
+        except Paused:
+            note("Stopped at a checkpoint. The same command goes on from there.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def save_results(
+    folder: Path,
+    stem: str,
+    files: Mapping[str, bytes],
+    contact_sheet: bytes,
+    checkpoints: Path,
+) -> list[Path]:
+    """Write what a training made, by format, into `folder`; its checkpoint is done with."""
+    named = {f"{stem}.{file_format}": content for file_format, content in files.items()}
     paths = []
-    for name, content in {**files, f"{stem}-contact-sheet.png": package.contact_sheet}.items():
+    for name, content in {**named, f"{stem}-contact-sheet.png": contact_sheet}.items():
         paths.append(folder / name)
         paths[-1].write_bytes(content)
-    shutil.rmtree(checkpoint_folder)
+    shutil.rmtree(checkpoints)
     return paths
 
 
@@ -81,17 +121,15 @@ def _read_seed(path: Path) -> "Seed":
     from services.settings import load_settings
 
     try:
-        image = decode(path.read_bytes(), Limits.of(load_settings()))
+        image = decode(path.read_bytes(), Limits.of(load_settings()), keep_alpha=True)
     except ServiceError as error:
         raise CommandError(f"{path}: {error.message}") from error
     return Seed(image.digest, catalogue.pixels(image.png))
 
 
-def _validate(
+def _spec(
     seeds: Sequence["Seed"], *, task: dict[str, Any], preset: str, recipe: dict[str, Any]
 ) -> "DiscriminatorTraining":
-    from pydantic import ValidationError
-
     from services.phase1.recipe import DiscriminatorTraining
 
     job = {
@@ -100,11 +138,19 @@ def _validate(
         "preset": preset,
         "recipe": recipe,
     }
+    return validated(DiscriminatorTraining, job)
+
+
+def validated(spec: "type[Spec]", job: dict[str, Any]) -> "Spec":
+    """The spec of a job as the service would take it; CommandError names what is wrong."""
+    from pydantic import ValidationError
+
     try:
-        return DiscriminatorTraining.model_validate(job)
+        return spec.model_validate(job)
     except ValidationError as error:
         faults = "; ".join(
-            f"{_place(fault['loc'], job)}: {fault['msg']}" for fault in error.errors()
+            f"{place}: {fault['msg']}" if (place := _place(fault["loc"], job)) else fault["msg"]
+            for fault in error.errors()
         )
         raise CommandError(faults) from error
 
@@ -123,21 +169,16 @@ def _place(location: tuple[int | str, ...], content: Any) -> str:
     return ".".join(names)
 
 
-def _identity(spec: "DiscriminatorTraining") -> str:
-    """A short name for exactly this training."""
-    parts = spec.model_dump(mode="json") | {"recipe": spec.resolved_recipe().model_dump()}
-    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _reporter(
-    display: Display, spec: "DiscriminatorTraining", sizes: Sequence[tuple[int, int]]
-) -> Callable[["LocalProgress"], None]:
+def _estimate(spec: "DiscriminatorTraining", sizes: Sequence[tuple[int, int]]) -> "Estimate":
     from services.jobs.execution import iteration_costs
     from services.jobs.progress import Progress as Estimate
 
     estimate = Estimate()
     estimate.plan(iteration_costs(spec.resolved_recipe(), sizes))
+    return estimate
 
+
+def _reporter(display: Display, estimate: "Estimate") -> Callable[["LocalProgress"], None]:
     def report(progress: "LocalProgress") -> None:
         place = asdict(progress)
         metrics = place.pop("metrics")

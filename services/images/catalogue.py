@@ -109,9 +109,13 @@ def from_pixels(pixels: NDArray[np.uint8], source: dict[str, Any]) -> DecodedIma
 
 
 def pixels(png: bytes) -> NDArray[np.uint8]:
-    """The pixels, (H, W, 3) in RGB, of a PNG that this catalogue keeps."""
+    """The pixels, (H, W, 3) in RGB, of a PNG that this catalogue keeps, laid over white."""
     with PIL.Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-        return np.asarray(image.convert("RGB"))
+        if image.mode != "RGBA":
+            return np.asarray(image.convert("RGB"))
+        paper = PIL.Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image)
+        return np.asarray(paper.convert("RGB"))
 
 
 def _stored(session: Session, digest: str) -> StoredFile | None:

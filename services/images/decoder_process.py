@@ -1,8 +1,9 @@
 """The program that decodes one untrusted image file: standard input to standard output.
 
 Run as a file in an isolated interpreter by `services.images.decoding`; it imports the
-standard library and Pillow only. Its argument is the limits as JSON. It answers one line
-of JSON, followed by the PNG file if all went well, and exits 1 if not.
+standard library and Pillow only. Its argument is JSON: the limits, and whether transparency is
+to be kept. It answers one line of JSON, followed by the PNG file if all went well, and exits 1
+if not.
 """
 
 import io
@@ -35,8 +36,10 @@ def restrict(limits: dict[str, Any]) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
-def decode(content: bytes, limits: dict[str, Any]) -> tuple[Image.Image, dict[str, Any]]:
-    """The image as 8-bit RGB, and what it was."""
+def decode(
+    content: bytes, limits: dict[str, Any], *, keep_alpha: bool
+) -> tuple[Image.Image, dict[str, Any]]:
+    """The image as 8-bit RGB, or RGBA if transparency is kept and there is some; what it was."""
     Image.MAX_IMAGE_PIXELS = None  # checked below, with words of our own
     image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
     check_size(image, limits)
@@ -63,6 +66,10 @@ def decode(content: bytes, limits: dict[str, Any]) -> tuple[Image.Image, dict[st
     profile = image.info.get("icc_profile")
     pixels = upright(image, conversions)
     pixels = eight_bits(pixels, bits, conversions)
+    if keep_alpha and (alpha := transparency(pixels)) is not None:
+        pixels = to_srgb(pixels.convert("RGBA").convert("RGB"), profile, conversions)
+        pixels.putalpha(alpha)
+        return pixels, source
     pixels = opaque(pixels, conversions)
     return to_srgb(pixels, profile, conversions), source
 
@@ -116,13 +123,21 @@ def eight_bits(image: Image.Image, bits: int, conversions: list[str]) -> Image.I
     return image
 
 
+def transparency(image: Image.Image) -> Image.Image | None:
+    """The alpha channel, if any pixel is not opaque."""
+    if not image.has_transparency_data:
+        return None
+    alpha = image.convert("RGBA").getchannel("A")
+    return None if alpha.getextrema() == (255, 255) else alpha
+
+
 def opaque(image: Image.Image, conversions: list[str]) -> Image.Image:
     """Lay transparency over white."""
     if not image.has_transparency_data:
         return image
-    layered = image.convert("RGBA")
-    if layered.getchannel("A").getextrema() != (255, 255):
+    if transparency(image) is not None:
         conversions.append("transparency laid over white")
+    layered = image.convert("RGBA")
     paper = Image.new("RGBA", layered.size, "white")
     paper.alpha_composite(layered)
     return paper.convert("RGB")
@@ -154,12 +169,13 @@ def to_srgb(image: Image.Image, profile: bytes | None, conversions: list[str]) -
 
 def main() -> int:
     """Decode standard input."""
-    limits = json.loads(sys.argv[1])
+    request = json.loads(sys.argv[1])
+    limits = request["limits"]
     content = sys.stdin.buffer.read()
     restrict(limits)
     out = sys.stdout.buffer
     try:
-        image, source = decode(content, limits)
+        image, source = decode(content, limits, keep_alpha=request["keep_alpha"])
         png = io.BytesIO()
         image.save(png, "PNG", compress_level=2)
         answer: dict[str, Any] = {
@@ -190,7 +206,7 @@ def reason(error: Exception) -> str:
 
 def pixel_digest(image: Image.Image) -> str:
     """As `services.images.decoding.pixel_digest`."""
-    digest = sha256(f"{image.width}x{image.height} RGB\n".encode())
+    digest = sha256(f"{image.width}x{image.height} {image.mode}\n".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
 

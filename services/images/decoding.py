@@ -3,7 +3,7 @@
 Image libraries meet the internet here. The file is decoded in a fresh process with little
 memory and time and an empty environment (`decoder_process.py`). It is no sandbox: the process
 runs as the service's user, and could read its files and open connections. What comes back is
-8-bit RGB, encoded again as PNG, so that nothing of the file but its pixels is kept.
+8-bit RGB or RGBA, encoded again as PNG, so that nothing of the file but its pixels is kept.
 """
 
 import json
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from services.errors import BadImageError, TooLargeError, UnsupportedImageError
 from services.settings import Settings
@@ -69,7 +69,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """8-bit RGB pixels as a PNG file, and how they came about."""
+    """8-bit RGB or RGBA pixels as a PNG file, and how they came about."""
 
     png: bytes
     digest: str  # `pixel_digest` of the pixels
@@ -78,26 +78,30 @@ class DecodedImage:
     source: dict[str, Any]  # format, mode, original size, and the conversions made
 
 
-def pixel_digest(width: int, height: int, rgb: bytes) -> str:
-    """SHA-256, in hexadecimal, of an image's size and its 8-bit RGB pixels, row by row."""
-    return sha256(f"{width}x{height} RGB\n".encode() + rgb).hexdigest()
+def pixel_digest(
+    width: int, height: int, pixels: bytes, mode: Literal["RGB", "RGBA"] = "RGB"
+) -> str:
+    """SHA-256, in hexadecimal, of an image's size and its 8-bit pixels, row by row."""
+    return sha256(f"{width}x{height} {mode}\n".encode() + pixels).hexdigest()
 
 
-def decode(content: bytes, limits: Limits) -> DecodedImage:
+def decode(content: bytes, limits: Limits, *, keep_alpha: bool = False) -> DecodedImage:
     """Decode an image file: one frame, upright, 8-bit sRGB.
 
-    The EXIF orientation is applied; 16-bit samples keep their high byte; transparency is
-    laid over white; CMYK, grey and palette become RGB; an ICC profile is converted to sRGB,
-    or dropped if it is unusable. `DecodedImage.source` says which of these were done.
+    The EXIF orientation is applied; 16-bit samples keep their high byte; CMYK, grey and palette
+    become RGB; an ICC profile is converted to sRGB, or dropped if it is unusable. Transparency is
+    laid over white; with `keep_alpha` the pixels are RGBA instead, the colour as it was (straight
+    alpha), unless all of them are opaque. `DecodedImage.source` says what was done.
 
     Raises: TooLargeError for too many bytes; UnsupportedImageError for a format that is not
     accepted; BadImageError for everything else that is wrong with the file.
     """
     _check_start(content, limits)
+    request = {"limits": asdict(limits), "keep_alpha": keep_alpha}
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.run(  # noqa: S603 - our own program, no shell
-                [sys.executable, "-I", str(_DECODER), json.dumps(asdict(limits))],
+                [sys.executable, "-I", str(_DECODER), json.dumps(request)],
                 input=content,
                 stdout=output,
                 stderr=subprocess.DEVNULL,

@@ -119,10 +119,12 @@ def test_a_request_that_is_still_being_worked_on_is_not_begun_again(
 
     begun, go_on = threading.Event(), threading.Event()
 
-    def slowly(content: bytes, limits: decoding.Limits) -> decoding.DecodedImage:
+    def slowly(
+        content: bytes, limits: decoding.Limits, *, keep_alpha: bool
+    ) -> decoding.DecodedImage:
         begun.set()
         go_on.wait(10)
-        return decoding.decode(content, limits)
+        return decoding.decode(content, limits, keep_alpha=keep_alpha)
 
     monkeypatch.setattr(images, "decode", slowly)
 

@@ -135,6 +135,53 @@ def test_lossless_files_keep_their_pixels_as_8_bit_rgb(kind: str) -> None:
     assert decoded.png.startswith(b"\x89PNG")
 
 
+def palette_with_transparency() -> bytes:
+    return file(PALETTE, "PNG", transparency=0)
+
+
+TRANSPARENT: dict[str, tuple[Callable[[], bytes], NDArray[np.uint8]]] = {
+    "RGBA PNG": (lambda: file(half_transparent(), "PNG"), np.asarray(half_transparent())),
+    "RGBA TIFF": (lambda: file(half_transparent(), "TIFF"), np.asarray(half_transparent())),
+    "grey PNG with alpha": (
+        lambda: file(half_transparent().convert("LA"), "PNG"),
+        np.asarray(half_transparent().convert("LA").convert("RGBA")),
+    ),
+    "palette PNG with transparency": (
+        palette_with_transparency,
+        np.asarray(Image.open(io.BytesIO(palette_with_transparency())).convert("RGBA")),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_transparency_is_kept_with_the_colour_below_it_when_it_is_asked_for(kind: str) -> None:
+    make, expected = TRANSPARENT[kind]
+    decoded = decode(make(), LIMITS, keep_alpha=True)
+    with Image.open(io.BytesIO(decoded.png)) as image:
+        assert image.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(image), expected)
+    assert decoded.digest == pixel_digest(64, 48, expected.tobytes(), "RGBA")
+    assert decoded.source["mode"] in {"RGBA", "LA", "P"}
+    assert "transparency laid over white" not in decoded.source["conversions"]
+    over_paper = decode(make(), LIMITS)
+    np.testing.assert_array_equal(pixels(decoded.png), pixels(over_paper.png))
+
+
+def test_an_image_without_transparency_is_the_same_whether_or_not_it_is_kept() -> None:
+    for image in (Image.fromarray(RGB), Image.fromarray(RGB).convert("RGBA")):
+        content = file(image, "PNG")
+        assert decode(content, LIMITS, keep_alpha=True) == decode(content, LIMITS)
+
+
+def test_an_icc_profile_changes_the_colours_and_not_the_transparency() -> None:
+    red = np.zeros((32, 32, 4), np.uint8)
+    red[:, :, 0] = 255
+    red[:16, :, 3] = 99
+    decoded = decode(file(red, "PNG", icc_profile=swapped_profile()), LIMITS, keep_alpha=True)
+    with Image.open(io.BytesIO(decoded.png)) as image:
+        np.testing.assert_allclose(np.asarray(image)[0, 0], [0, 255, 0, 99], atol=2)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "CMYK JPEG"])
 def test_a_jpeg_has_the_colours_that_it_was_made_of(kind: str) -> None:
     image = Image.fromarray(RGB).convert("CMYK" if kind == "CMYK JPEG" else "RGB")
