@@ -65,7 +65,7 @@ class EDSR(Restorer):
             receptive_radius=2 * blocks + 4,
             tail_radius=2,
             features_bytes=4 * 5 * width,
-            reconstruct_bytes=4 * width * (2 * scale**2 + 2),
+            reconstruct_bytes=4 * width * (2 * scale**2 + 4),
         )
         self.value_range = value_range
         mean = tuple(value_range * colour for colour in DIV2K_MEAN)

@@ -81,8 +81,8 @@ class RRDBNet(Restorer):
             multiple=fold,
             receptive_radius=fold * (15 * blocks + 4),
             tail_radius=2,
-            features_bytes=4 * (6 * width + 8 * growth) // fold**2,
-            reconstruct_bytes=4 * 3 * width * scale**2,
+            features_bytes=4 * (5 * width + 8 * growth) // fold**2,
+            reconstruct_bytes=13 * width * scale**2,
         )
         self.conv_first = convolution(channels * fold**2, width)
         self.RRDB_trunk = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))

@@ -33,7 +33,7 @@ class SRCNN(Restorer):
             {"channels": channels, "widths": [first, second], "middle_kernel": middle_kernel},
             channels=channels,
             receptive_radius=4 + middle_kernel // 2 + 2,
-            features_bytes=4 * (2 * first + 2 * second),
+            features_bytes=4 * (2 * first + second),
         )
         self.conv1 = convolution(channels, first, 9)
         self.prelu1 = nn.PReLU()

@@ -65,8 +65,8 @@ class SRResNet(Restorer):
             scale=scale,
             receptive_radius=2 * blocks + 8,
             tail_radius=3,
-            features_bytes=4 * 6 * width,
-            reconstruct_bytes=4 * width * (3 * scale**2 + 2),
+            features_bytes=4 * 5 * width,
+            reconstruct_bytes=4 * width * (2 * scale**2 + 4),
         )
         factors = {2: (2,), 3: (3,), 4: (2, 2)}[scale]
         self.conv1 = nn.Sequential(convolution(3, width, 9), nn.PReLU())
