@@ -17,7 +17,7 @@ from skimage import data
 from sqlalchemy import select
 
 from services.access import LOCAL
-from services.database.schema import Artifact, Image, Job, JobEvent
+from services.database.schema import Artifact, Image, Job, JobEvent, Model
 from services.embedded.broker import EmbeddedRedis
 from services.images import catalogue
 from services.installation import Installation
@@ -25,6 +25,7 @@ from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import TERMINAL
 from services.jobs.submission import submit
 from services.phase1.recipe import DiscriminatorTraining
+from services.restorers import catalogue as models
 from services.settings import Settings
 
 # A worker whose jobs count instead of training; see tests/workers/counting_job.py.
@@ -67,6 +68,38 @@ def seed_image(installation: Installation) -> Image:
             caller=LOCAL,
         )
     return image
+
+
+@pytest.fixture
+def model(installation: Installation) -> Model:
+    """A small denoiser in the catalogue; its weights are drawn, not trained."""
+    return add_model(installation)
+
+
+def add_model(installation: Installation, **network: Any) -> Model:
+    """A network that was not trained, in the catalogue."""
+    import torch
+
+    from models.restorers import initialise
+    from services.restorers.artefact import write_restorer
+    from services.restorers.manifest import RestorerManifest
+
+    manifest = RestorerManifest(
+        origin="trained",
+        network={"kind": "dncnn", "depth": 3, "width": 4} | network,
+        task={"kind": "denoising", "sigma": [0, 55]},
+        loss={"kind": "l2"},
+        metrics={"psnr": 27.5},
+        iterations=100,
+    )
+    restorer = manifest.spec.build()
+    initialise(restorer, torch.Generator().manual_seed(0))
+    content = write_restorer(manifest, restorer.eval())
+    with installation.database.write() as session:
+        files = models.store(session, installation.blobs, {"safetensors": content})
+        return models.add_imported(
+            session, caller=LOCAL, name="denoiser", manifest=manifest.to_dict(), files=files
+        )
 
 
 @pytest.fixture

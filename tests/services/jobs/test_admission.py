@@ -1,0 +1,187 @@
+"""What each type of job needs, checked at the door."""
+
+from typing import Any
+
+import pytest
+
+from services.access import LOCAL, Caller
+from services.database.schema import Dataset, Image, Job, Loss, Model, now
+from services.errors import BadInputError, ConflictError
+from services.ids import new_id
+from services.images import catalogue as images
+from services.jobs import requests
+from services.jobs.specs import SPECS, spec_of
+from services.jobs.submission import submit
+from services.losses import catalogue as losses
+from services.restoration.spec import Restoration
+
+MANIFEST = {"task": {"kind": "jpeg"}, "layers": 5, "padding": "valid"}
+
+
+def add_dataset(installation: Any, *, ready: bool = True) -> Dataset:
+    dataset = Dataset(
+        id=new_id("ds"),
+        owner="local",
+        name="photographs",
+        source={"kind": "upload"},
+        on_bad_file="skip",
+        size=100,
+        received=100,
+        ready=now() if ready else None,
+        images=4,
+        pixels=1000,
+        bad_files=[],
+        bad_file_count=0,
+        created=now(),
+    )
+    with installation.database.write() as session:
+        session.add(dataset)
+    return dataset
+
+
+@pytest.fixture
+def dataset(installation) -> Dataset:
+    return add_dataset(installation)
+
+
+@pytest.fixture
+def loss(installation) -> Loss:
+    with installation.database.write() as session:
+        files = losses.store(session, installation.blobs, {"safetensors": b"weights"})
+        return losses.add_imported(
+            session, caller=LOCAL, name="mine", manifest=MANIFEST, files=files
+        )
+
+
+def ask(installation, caller: Caller = LOCAL, **spec: Any) -> Job:
+    checked = SPECS[spec["type"]].model_validate(spec)
+    with installation.database.write() as session:
+        return submit(session, checked, caller=caller)
+
+
+def train(installation, dataset: Dataset, **spec: Any) -> Job:
+    given = {"type": "restoration_training", "preset": "quick-dncnn-denoising"}
+    return ask(installation, **given, dataset_id=dataset.id, **spec)
+
+
+def test_a_training_is_stored_complete_with_the_digests_of_its_losses(installation, dataset, loss):
+    mdf = {"kind": "mdf", "loss_id": loss.id}
+    terms = [{"weight": 1, "loss": {"kind": "l1"}}, {"weight": 0.1, "loss": mdf}]
+    job = train(installation, dataset, loss={"kind": "sum", "terms": terms}, recipe={"batch": 3})
+    assert job.spec["loss"]["terms"][1]["loss"] == mdf | {"digest": loss.sha256}
+    assert job.spec["network"]["kind"] == "dncnn"
+    assert job.spec["task"]["kind"] == "denoising"
+    assert job.spec["recipe"]["batch"] == 3
+    assert job.spec["recipe"]["patch"] > 0
+    assert spec_of(job).resolved().recipe.batch == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "pointer"),
+    [
+        ({"dataset_id": "ds_0"}, "there is no data set ds_0", "/dataset_id"),
+        (
+            {"validation_dataset_id": "ds_0"},
+            "there is no data set ds_0",
+            "/validation_dataset_id",
+        ),
+        ({"loss": {"kind": "mdf", "loss_id": "loss_0"}}, "there is no loss loss_0", "/loss"),
+        ({"start_from": "model_0"}, "there is no model model_0", "/start_from"),
+    ],
+)
+def test_what_a_training_names_must_be_there(installation, dataset, changes, words, pointer):
+    given = {"type": "restoration_training", "preset": "quick-dncnn-denoising"}
+    with pytest.raises(BadInputError, match=words) as caught:
+        ask(installation, **given | {"dataset_id": dataset.id} | changes)
+    assert [problem.pointer for problem in caught.value.problems] == [pointer]
+
+
+def test_a_data_set_must_be_ready(installation):
+    with pytest.raises(BadInputError, match="not ready"):
+        train(installation, add_dataset(installation, ready=False))
+
+
+def test_patches_must_be_as_large_as_the_loss_looks(installation, dataset, loss):
+    mdf = {"kind": "mdf", "loss_id": loss.id}
+    with pytest.raises(BadInputError, match="patch is 8 px; the loss needs at least 11 px"):
+        train(installation, dataset, loss=mdf, recipe={"patch": 8})
+
+
+def test_a_model_to_start_from_must_be_of_the_same_network(installation, dataset, model: Model):
+    with pytest.raises(BadInputError, match=f"model {model.id} is the network") as caught:
+        train(installation, dataset, start_from=model.id)
+    assert caught.value.problems[0].pointer == "/start_from"
+    network = model.manifest["network"]
+    job = train(installation, dataset, start_from=model.id, network=network)
+    assert job.spec["start_from"] == model.id
+
+
+def test_another_owners_things_are_not_there(installation, dataset, model, seed_image):
+    stranger = Caller("eve", frozenset({"write"}))
+    wanted = {"type": "restoration", "model_id": model.id, "image_ids": [seed_image.id]}
+    with pytest.raises(BadInputError, match="there is no model"):
+        ask(installation, stranger, **wanted)
+
+
+def test_a_restoration_names_images_that_are_there(installation, model):
+    wanted = {"type": "restoration", "model_id": model.id, "image_ids": ["img_0"]}
+    with pytest.raises(BadInputError, match="there is no image img_0") as caught:
+        ask(installation, **wanted)
+    assert caught.value.problems[0].pointer == "/image_ids/0"
+
+
+def test_what_a_waiting_job_uses_is_not_deleted(
+    installation, dataset, loss, seed_image: Image, model: Model
+):
+    database, blobs = installation.database, installation.blobs
+    training = train(installation, dataset, loss={"kind": "mdf", "loss_id": loss.id})
+    restoring = ask(installation, type="restoration", model_id=model.id, image_ids=[seed_image.id])
+    with pytest.raises(ConflictError, match=f"loss {loss.id} is used by job {training.id}"):
+        losses.delete(database, blobs, loss.id, LOCAL)
+    with pytest.raises(ConflictError, match=f"image {seed_image.id} is used by job {restoring.id}"):
+        images.delete(database, blobs, seed_image.id, LOCAL)
+    for job in (training, restoring):
+        with database.write() as session:
+            requests.cancel(session, job.id, LOCAL)
+    losses.delete(database, blobs, loss.id, LOCAL)
+    images.delete(database, blobs, seed_image.id, LOCAL)
+
+
+def test_only_trainings_can_be_finished_early(installation, dataset, model, seed_image):
+    training = train(installation, dataset)
+    restoring = ask(installation, type="restoration", model_id=model.id, image_ids=[seed_image.id])
+    with installation.database.write() as session:
+        assert requests.finish(session, training.id, LOCAL).desired_state == "finish"
+        with pytest.raises(ConflictError, match="a restoration job is done or not"):
+            requests.finish(session, restoring.id, LOCAL)
+
+
+def test_a_retry_looks_again(installation, dataset, loss):
+    job = train(installation, dataset, loss={"kind": "mdf", "loss_id": loss.id})
+    with installation.database.write() as session:
+        requests.cancel(session, job.id, LOCAL)
+        assert requests.retry(session, job.id, LOCAL).state == "queued"
+        requests.cancel(session, job.id, LOCAL)
+    losses.delete(installation.database, installation.blobs, loss.id, LOCAL)
+    with (
+        installation.database.write() as session,
+        pytest.raises(ConflictError, match=f"cannot be retried: there is no loss {loss.id}"),
+    ):
+        requests.retry(session, job.id, LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "needs `image_ids` or `dataset_id`"),
+        ({"image_ids": ["a"], "dataset_id": "b"}, "one of the two"),
+        ({"image_ids": ["a", "b", "a"]}, "named more than once: a"),
+        ({"image_ids": []}, "at least 1 item"),
+        ({"image_ids": ["a"], "quality": 80}, "PNG files lose nothing"),
+        ({"image_ids": ["a"], "format": "gif"}, "'png', 'jpeg' or 'webp'"),
+        ({"image_ids": [str(number) for number in range(1001)]}, "at most 1000 items"),
+    ],
+)
+def test_a_restoration_that_makes_no_sense_says_why(changes, words):
+    with pytest.raises(ValueError, match=words):
+        Restoration.model_validate({"model_id": "model_1", **changes})
