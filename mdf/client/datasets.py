@@ -18,7 +18,6 @@ from mdf.errors import ApiError, MDFError, ProtocolError
 _PART = 64 << 20  # bytes of a request
 _PROBE = 1 << 16  # bytes of a request after one that failed: its refusal arrives in any case
 _CHUNK = 1 << 18
-_ATTEMPTS = 8  # without a byte that gets through
 
 
 class Datasets:
@@ -34,6 +33,7 @@ class Datasets:
         name: str | None = None,
         on_bad_file: str = "skip",
         dataset_id: str | None = None,
+        patience: float = 300.0,
         on_created: Callable[[Dataset], None] | None = None,
         on_bytes: Callable[[int, int], None] | None = None,
     ) -> Dataset:
@@ -49,6 +49,7 @@ class Datasets:
             on_bad_file: `skip` leaves out what is no good picture, and lists it; `refuse` takes
                 no data set that has such.
             dataset_id: the data set whose upload to go on with.
+            patience: seconds without a byte that arrives after which to give up.
             on_created: hears of the data set before anything is sent.
             on_bytes: hears how many bytes are sent, of how many.
         """
@@ -69,7 +70,7 @@ class Datasets:
                     )
             if on_created is not None:
                 on_created(dataset)
-            self._send(dataset, archive, size, on_bytes)
+            self._send(dataset, archive, size, on_bytes, patience=patience)
         return self.get(dataset.id)
 
     def import_folder(
@@ -151,28 +152,29 @@ class Datasets:
         archive: BinaryIO,
         size: int,
         on_bytes: Callable[[int, int], None] | None,
+        *,
+        patience: float,
     ) -> None:
         path = f"/v1/datasets/{dataset.id}/content"
-        offset, failures = dataset.received, 0
 
         def told(sent: int) -> None:
             if on_bytes is not None:
                 on_bytes(sent, size)
 
+        offset, failures, last_success = dataset.received, 0, time.monotonic()
         while offset < size:
-            end = min(offset + (_PROBE if failures else _PART), size)
             try:
+                if failures:
+                    offset = self._offset(path)
+                end = min(offset + (_PROBE if failures else _PART), size)
                 self._send_part(path, offset, end, _stretch(archive, offset, end, told))
-                offset, failures = end, 0
             except MDFError as error:
-                failures += 1
-                behind = isinstance(error, ApiError) and error.status == 409
-                if failures == _ATTEMPTS or not (passing(error) or behind):
+                if not _may_pass(error) or time.monotonic() - last_success > patience:
                     raise
-                time.sleep(min(0.25 * 2**failures, 10.0))
-                kept = self._offset(path)
-                failures = 0 if kept > offset else failures
-                offset = kept
+                time.sleep(min(0.25 * 2**failures, 5.0))
+                failures += 1
+            else:
+                offset, failures, last_success = end, 0, time.monotonic()
 
     def _send_part(self, path: str, offset: int, end: int, content: Iterator[bytes]) -> None:
         headers = {
@@ -190,6 +192,14 @@ class Datasets:
                 f"the server sent {offset!r:.80} where an Upload-Offset was expected"
             )
         return int(offset)
+
+
+def _may_pass(error: MDFError) -> bool:
+    """Whether to ask for the offset and go on from there."""
+    if isinstance(error, ApiError) and error.code == "disk_full":
+        return False
+    behind = isinstance(error, ApiError) and error.status == 409
+    return behind or passing(error)
 
 
 @contextmanager
