@@ -71,35 +71,39 @@ def seed_image(installation: Installation) -> Image:
 
 
 @pytest.fixture
-def model(installation: Installation) -> Model:
-    """A small denoiser in the catalogue; its weights are drawn, not trained."""
-    return add_model(installation)
-
-
-def add_model(installation: Installation, **network: Any) -> Model:
-    """A network that was not trained, in the catalogue."""
+def add_model(installation: Installation) -> Callable[..., Model]:
+    """Add a network to the catalogue, a small denoiser if nothing else; it was not trained."""
     import torch
 
     from models.restorers import initialise
     from services.restorers.artefact import write_restorer
     from services.restorers.manifest import RestorerManifest
 
-    manifest = RestorerManifest(
-        origin="trained",
-        network={"kind": "dncnn", "depth": 3, "width": 4} | network,
-        task={"kind": "denoising", "sigma": [0, 55]},
-        loss={"kind": "l2"},
-        metrics={"psnr": 27.5},
-        iterations=100,
-    )
-    restorer = manifest.spec.build()
-    initialise(restorer, torch.Generator().manual_seed(0))
-    content = write_restorer(manifest, restorer.eval())
-    with installation.database.write() as session:
-        files = models.store(session, installation.blobs, {"safetensors": content})
-        return models.add_imported(
-            session, caller=LOCAL, name="denoiser", manifest=manifest.to_dict(), files=files
+    def add(kind: str = "dncnn", **hyperparameters: Any) -> Model:
+        manifest = RestorerManifest(
+            origin="trained",
+            network={"kind": kind, **(hyperparameters or {"depth": 3, "width": 4})},
+            task={"kind": "denoising", "sigma": [0, 55]},
+            loss={"kind": "l2"},
+            metrics={"psnr": 27.5},
+            iterations=100,
         )
+        restorer = manifest.spec.build()
+        initialise(restorer, torch.Generator().manual_seed(0))
+        content = write_restorer(manifest, restorer.eval())
+        with installation.database.write() as session:
+            files = models.store(session, installation.blobs, {"safetensors": content})
+            return models.add_imported(
+                session, caller=LOCAL, name="denoiser", manifest=manifest.to_dict(), files=files
+            )
+
+    return add
+
+
+@pytest.fixture
+def model(add_model: Callable[..., Model]) -> Model:
+    """A small denoiser in the catalogue."""
+    return add_model()
 
 
 @pytest.fixture

@@ -71,17 +71,19 @@ def restore_images(
     for position, source in enumerate(sources):
         key = parts.key(job_id, position)
         if key not in before:
-            content = blobs.get(source.blob)
             try:
                 restored = restore_picture(
                     restorer,
-                    content,
+                    blobs.get(source.blob),
                     format=spec.format,
                     quality=spec.quality,
                     on_tile=lambda _done, _total: _heed(run.poll()),
+                    decoded=True,
                 )
             except ServiceError as error:
                 raise type(error)(f"{source.name}: {error.message}") from None
+            for note in restored.notes:
+                run.log(f"{source.name}: {note}")
             blobs.put(key, restored.content)
         run.progress(scale=1, scales=1, step=position + 1, steps=len(sources))
         _heed(run.poll())

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 PictureFormat = Literal["png", "jpeg", "webp"]
 Quality = Annotated[
-    int, Field(ge=1, le=100, description="of JPEG and WebP, 1 (worst) to 100; default: 90")
+    int, Field(ge=1, le=100, description="of JPEG and WebP, 1 (worst) to 100; default: 95")
 ]
 
 MEDIA_TYPES: dict[PictureFormat, str] = {

@@ -39,7 +39,7 @@ def restore(
     from services.restoration.picture import restore_picture
 
     restorer = _restorer(blobs, model.blob)  # its name has its digest
-    return restore_picture(restorer, content, format=file_format, quality=quality)
+    return restore_picture(restorer, content, format=file_format, quality=quality, decoded=True)
 
 
 @lru_cache(_KEPT_MODELS)

@@ -1,0 +1,231 @@
+"""Restoration jobs: what they make, and that they go on where they stopped."""
+
+import io
+import threading
+import zipfile
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+from skimage import data
+
+from services.access import LOCAL
+from services.database.schema import Dataset, DatasetImage, Image, Job, Model, now
+from services.images import catalogue as images
+from services.installation import Installation
+from services.jobs import claims, parts, queries
+from services.jobs.claims import Claim
+from services.jobs.execution import COMPUTATIONS, execute
+from services.jobs.run import JobRun
+from services.jobs.submission import submit
+from services.restoration.job import unique
+from services.restoration.spec import Restoration
+from services.run import Canceled, Paused, Signal
+
+
+class Watched:
+    """A run of the job that does what it is asked to, and remembers."""
+
+    def __init__(self, answers: list[Signal] | None = None) -> None:
+        self.answers = answers or []
+        self.steps: list[tuple[int, int]] = []
+        self.logs: list[str] = []
+
+    def poll(self) -> Signal:
+        return self.answers.pop(0) if self.answers else Signal.CONTINUE
+
+    def progress(self, *, scale: int, scales: int, step: int, steps: int) -> None:
+        assert (scale, scales) == (1, 1)
+        self.steps.append((step, steps))
+
+    def log(self, message: str) -> None:
+        self.logs.append(message)
+
+
+def add_image(installation: Installation, pixels: np.ndarray, name: str) -> Image:
+    decoded = images.from_pixels(np.ascontiguousarray(pixels), {})
+    with installation.database.write() as session:
+        return images.add(session, installation.blobs, decoded, name=name, caller=LOCAL)[0]
+
+
+@pytest.fixture
+def three(installation: Installation) -> list[Image]:
+    """Photographs of one size; two have the same name."""
+    named = {"a.png": data.astronaut(), "b.tiff": data.chelsea(), "a.jpg": data.coffee()}
+    return [add_image(installation, pixels[:40, :50], name) for name, pixels in named.items()]
+
+
+def submitted(installation: Installation, **spec: object) -> Job:
+    with installation.database.write() as session:
+        return submit(session, Restoration.model_validate(spec), caller=LOCAL)
+
+
+def run(installation: Installation, job: Job, watched: Watched) -> None:
+    """One attempt; what it publishes is written."""
+    publish = COMPUTATIONS[job.type](installation, job, watched)  # type: ignore[arg-type]
+    with installation.database.write() as session:
+        publish(session, session.get_one(Job, job.id))
+
+
+def result(installation: Installation, job: Job) -> tuple[bytes, str]:
+    with installation.database.read() as session:
+        (artifact,) = queries.artifacts(session, job.id)
+    assert artifact.kind == "restored"
+    return installation.blobs.get(artifact.blob), artifact.media_type
+
+
+def test_one_image_is_the_artifact_itself(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(
+        installation, model_id=model.id, image_ids=[three[0].id], format="jpeg", quality=80
+    )
+    watched = Watched()
+    run(installation, job, watched)
+    content, media_type = result(installation, job)
+    assert media_type == "image/jpeg"
+    with Picture.open(io.BytesIO(content)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (50, 40))
+    assert watched.steps == [(1, 1)]
+
+
+def test_many_come_in_an_archive_under_their_names(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
+    watched = Watched()
+    run(installation, job, watched)
+    content, media_type = result(installation, job)
+    assert media_type == "application/zip"
+    assert watched.steps == [(1, 3), (2, 3), (3, 3)]
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == ["a.png", "b.png", "a-2.png"]
+        assert {each.compress_type for each in archive.infolist()} == {zipfile.ZIP_STORED}
+        for image, name in zip(three, archive.namelist(), strict=True):
+            single = submitted(installation, model_id=model.id, image_ids=[image.id])
+            run(installation, single, Watched())
+            assert archive.read(name) == result(installation, single)[0]
+
+
+def test_it_goes_on_with_the_image_that_it_stopped_at(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    wanted = {"model_id": model.id, "image_ids": [each.id for each in three]}
+    undisturbed, job = submitted(installation, **wanted), submitted(installation, **wanted)
+    run(installation, undisturbed, Watched())
+    # An image of one tile asks twice: after the tile, and after the image.
+    with pytest.raises(Paused):
+        run(installation, job, Watched([Signal.CONTINUE, Signal.CONTINUE, Signal.PAUSE]))
+    assert parts.done(installation.blobs, job.id) == {parts.key(job.id, 0)}
+    watched = Watched()
+    run(installation, job, watched)
+    assert watched.steps == [(1, 3), (2, 3), (3, 3)]
+    assert result(installation, job) == result(installation, undisturbed)
+
+
+def test_a_part_that_is_there_is_not_made_again(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
+    installation.blobs.put(parts.key(job.id, 1), b"made before")
+    run(installation, job, Watched())
+    with zipfile.ZipFile(io.BytesIO(result(installation, job)[0])) as archive:
+        assert archive.read("b.png") == b"made before"
+
+
+def test_a_cancel_ends_it_in_the_middle_of_an_image(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[three[0].id])
+    with pytest.raises(Canceled):
+        run(installation, job, Watched([Signal.CANCEL]))
+    assert parts.done(installation.blobs, job.id) == set()
+
+
+def test_a_data_set_is_restored_as_it_is_ordered(
+    installation: Installation, model: Model, three: list[Image], dataset_of: Callable[..., str]
+) -> None:
+    job = submitted(installation, model_id=model.id, dataset_id=dataset_of(three))
+    run(installation, job, Watched())
+    with zipfile.ZipFile(io.BytesIO(result(installation, job)[0])) as archive:
+        assert archive.namelist() == ["day/a.png", "day/b.png", "day/a-2.png"]
+
+
+@pytest.fixture
+def dataset_of(installation: Installation) -> Callable[..., str]:
+    """A ready data set of images that are there."""
+
+    def make(pictures: list[Image]) -> str:
+        row = Dataset(
+            id="ds_" + "0" * 32,
+            owner="local",
+            name="",
+            source={},
+            on_bad_file="skip",
+            received=0,
+            ready=now(),
+            images=len(pictures),
+            pixels=0,
+            bad_files=[],
+            bad_file_count=0,
+            created=now(),
+        )
+        with installation.database.write() as session:
+            session.add(row)
+            session.flush()
+            session.add_all(
+                DatasetImage(
+                    dataset_id=row.id,
+                    position=position,
+                    name=f"day/{image.name}",
+                    digest=image.digest,
+                    blob=image.blob,
+                    width=image.width,
+                    height=image.height,
+                    size=image.size,
+                    sha256=image.sha256,
+                )
+                for position, image in enumerate(pictures)
+            )
+        return row.id
+
+    return make
+
+
+def test_an_image_that_cannot_be_restored_is_named(
+    installation: Installation, three: list[Image], enlarging: Model
+) -> None:
+    wide = add_image(installation, np.zeros((40, 6000, 3), np.uint8), "wide.png")
+    job = submitted(
+        installation, model_id=enlarging.id, image_ids=[three[0].id, wide.id], format="webp"
+    )
+    with pytest.raises(Exception, match=r"wide\.webp: the result would be 18000 × 120 pixels"):
+        run(installation, job, Watched())
+
+
+@pytest.fixture
+def enlarging(installation: Installation, add_model: Callable[..., Model]) -> Model:
+    """A small network that makes images three times as large."""
+    return add_model(kind="edsr", scale=3, blocks=1, width=4)
+
+
+def test_names_are_unique_whatever_was_uploaded() -> None:
+    assert unique(["x.png", "x.tiff", "x-2.png", ""], ".jpg") == [
+        *("x.jpg", "x-2.jpg", "x-2-2.jpg", "image.jpg")
+    ]
+
+
+def test_a_job_that_has_its_result_leaves_no_parts(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
+    claim = Claim(job.id, job.token + 1)
+    with installation.database.write() as session:
+        assert claims.claim(session, claim, holder="w", host="h", lease=timedelta(seconds=60))
+    execute(installation, JobRun(installation, claim, threading.Event()), COMPUTATIONS)
+    with installation.database.read() as session:
+        assert session.get_one(Job, job.id).state == "succeeded"
+    assert parts.done(installation.blobs, job.id) == set()
+    assert result(installation, job)[1] == "application/zip"
