@@ -54,6 +54,7 @@ from mdf.client.records import (
     parse,
 )
 from mdf.client.transport import Transport
+from mdf.errors import MDFError
 
 __all__ = [
     "DEFAULT_URL",
@@ -157,14 +158,14 @@ class Client:
 
     def train_restorer(
         self,
-        dataset: str,
+        dataset: str | Path | Dataset,
         *,
         preset: str,
         loss: str | Path | Loss | Mapping[str, Any] | None = None,
         task: str | Mapping[str, Any] | None = None,
         network: str | Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
-        validation_dataset: str | None = None,
+        validation_dataset: str | Path | Dataset | None = None,
         validation_share: float | None = None,
         start_from: str | Model | None = None,
         name: str | None = None,
@@ -176,7 +177,8 @@ class Client:
         What is not given is the preset's.
 
         Args:
-            dataset: the pictures to train on: the id of a data set.
+            dataset: the pictures to train on: the id (`ds_…`) or record of a data set; or a
+                folder or archive, which is uploaded, and whose import is waited for.
             preset: such as `quick-dncnn-jpeg` or `paper-edsr-sisr`.
             loss: what to train with: the id (`loss_…`) or record of an MDF loss, the path of a
                 loss file, which is imported; or another loss by its kind, such as `l1` or
@@ -192,8 +194,10 @@ class Client:
             deadline: a job that is not done by then fails, or expires if it has not started.
         """
         wanted = {
-            "dataset_id": dataset,
-            "validation_dataset_id": validation_dataset,
+            "dataset_id": self._dataset_id(dataset),
+            "validation_dataset_id": None
+            if validation_dataset is None
+            else self._dataset_id(validation_dataset),
             "validation_share": validation_share,
             "task": None if task is None else _kind(task),
             "network": None if network is None else _kind(network),
@@ -297,6 +301,17 @@ class Client:
         if isinstance(loss, str) and loss.isidentifier():
             return {"kind": loss}
         return {"kind": "mdf", "loss_id": self.losses.import_file(loss).id}
+
+    def _dataset_id(self, dataset: str | Path | Dataset) -> str:
+        """The id of a data set that is ready, or may become so."""
+        if isinstance(dataset, Dataset):
+            return dataset.id
+        if is_id(dataset, "ds"):
+            return dataset
+        imported = self.datasets.wait(self.datasets.upload(dataset).id)
+        if imported.state == "failed":
+            raise MDFError(f"{dataset} did not become a data set: {imported.error}")
+        return imported.id
 
     def _image_id(self, seed: str | Path | bytes | Image) -> str:
         if isinstance(seed, Image):

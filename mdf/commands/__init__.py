@@ -14,6 +14,8 @@ from mdf.commands import datasets, images, jobs, keys, losses, models
 from mdf.commands.demo import demo
 from mdf.commands.faults import FaultBoundary
 from mdf.commands.migrate import migrate
+from mdf.commands.restore import restore
+from mdf.commands.restore_train import restore_train
 from mdf.commands.serve import serve
 from mdf.commands.terminal import out
 from mdf.commands.train import train
@@ -21,14 +23,15 @@ from mdf.commands.train import train
 app = typer.Typer(
     name="mdf",
     cls=FaultBoundary,
-    help="Train the loss that an image-restoration network learns from, on one image.",
+    help="Train the loss that an image-restoration network learns from, on one image; the network; "
+    "and restore images.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, demo, train, migrate):
-    app.command()(command)
+for command in (serve, demo, train, restore_train, restore, migrate):
+    app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(losses.app, name="losses")
 app.add_typer(models.app, name="models")

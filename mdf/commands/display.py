@@ -24,8 +24,8 @@ _METRICS = {
     "reconstruction": "G(rec)",
     "loss": "loss",
     "validation_loss": "validation",
-    "psnr": "PSNR",
-    "ssim": "SSIM",
+    "validation_psnr": "PSNR",
+    "validation_ssim": "SSIM",
 }
 
 

@@ -98,7 +98,7 @@ def local_run(checkpoints: Path, estimate: "Estimate") -> "Iterator[LocalRun]":
 def save_results(
     folder: Path,
     stem: str,
-    files: Mapping[str, bytes],
+    files: Mapping[Any, bytes],
     contact_sheet: bytes,
     checkpoints: Path,
 ) -> list[Path]:

@@ -20,7 +20,7 @@ GUIDE = Path(__file__).parents[3] / "docs" / "command-line.md"
 
 
 def command_names() -> list[str]:
-    names = [command.callback.__name__ for command in app.registered_commands]
+    names = [str(command.name) for command in app.registered_commands]
     for group in app.registered_groups:
         for command in group.typer_instance.registered_commands:
             names.append(f"{group.name} {command.name or command.callback.__name__}")
