@@ -1,0 +1,91 @@
+"""Models over HTTP: lists, downloads, card, deletion."""
+
+from hashlib import sha256
+
+from fastapi.testclient import TestClient
+
+from services.database.schema import Model
+
+
+def test_a_model_is_shown_with_its_files_and_manifest(client: TestClient, model: Model) -> None:
+    answer = client.get(f"/v1/models/{model.id}")
+    assert answer.status_code == 200
+    shown = answer.json()
+    assert shown["name"] == "denoiser"
+    assert shown["job_id"] is None
+    assert shown["manifest"]["network"]["kind"] == "dncnn"
+    assert [file["format"] for file in shown["files"]] == ["safetensors"]
+    assert client.get("/v1/models").json() == {"data": [shown], "next_cursor": None}
+
+
+def test_its_files_are_downloads_like_any(client: TestClient, model: Model, assert_problem) -> None:
+    answer = client.get(f"/v1/models/{model.id}/content")
+    assert sha256(answer.content).hexdigest() == model.sha256
+    assert answer.headers["etag"] == f'"{model.sha256}"'
+    assert answer.headers["content-type"] == "application/vnd.safetensors"
+    assert 'filename="denoiser.safetensors"' in answer.headers["content-disposition"]
+    head = client.head(f"/v1/models/{model.id}/content")
+    assert head.headers["content-length"] == str(len(answer.content))
+    missing = client.get(f"/v1/models/{model.id}/content?format=onnx")
+    assert_problem(missing, 404, "not_found")
+    assert_problem(client.get(f"/v1/models/{model.id}/content?format=pth"), 422, "bad_input")
+
+
+def test_its_card_is_markdown(client: TestClient, model: Model) -> None:
+    answer = client.get(f"/v1/models/{model.id}/card")
+    assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert answer.text.startswith("# denoiser\n")
+
+
+def test_a_deleted_model_is_gone(client: TestClient, model: Model, assert_problem) -> None:
+    assert client.delete(f"/v1/models/{model.id}").status_code == 204
+    for path in ("", "/content", "/card"):
+        assert_problem(client.get(f"/v1/models/{model.id}{path}"), 404, "not_found")
+    assert client.get("/v1/models").json()["data"] == []
+
+
+def test_a_model_in_use_is_not_deleted(
+    client: TestClient, model: Model, image_id: str, assert_problem
+) -> None:
+    job = {"type": "restoration", "model_id": model.id, "image_ids": [image_id]}
+    answer = client.post("/v1/jobs", json=job)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["type"] == "restoration"
+    assert answer.json()["spec"]["format"] == "png"
+    problem = assert_problem(client.delete(f"/v1/models/{model.id}"), 409, "conflict")
+    assert answer.json()["id"] in str(problem["detail"])
+    assert_problem(client.delete(f"/v1/images/{image_id}"), 409, "conflict")
+    assert_problem(client.post(f"/v1/jobs/{answer.json()['id']}/finish"), 409, "conflict")
+
+
+def test_jobs_are_listed_by_type(client: TestClient, model: Model, image_id: str) -> None:
+    wanted = {"type": "restoration", "model_id": model.id, "image_ids": [image_id]}
+    job = client.post("/v1/jobs", json=wanted).json()
+    assert client.get("/v1/jobs?type=restoration").json()["data"] == [job]
+    assert client.get("/v1/jobs?type=restoration_training").json()["data"] == []
+
+
+def test_a_bad_spec_is_pointed_at_whatever_its_type(
+    client: TestClient, model: Model, assert_problem
+) -> None:
+    for body, pointer in (
+        ({"type": "restoration", "model_id": model.id, "image_ids": []}, "/image_ids"),
+        ({"type": "restoration", "model_id": "model_0", "image_ids": ["img_0"]}, "/model_id"),
+        (
+            {"type": "restoration_training", "preset": "quick-dncnn-jpeg", "recipe": {"batch": 0}},
+            "/recipe/batch",
+        ),
+        (
+            {
+                "type": "restoration_training",
+                "dataset_id": "ds_0",
+                "preset": "quick-dncnn-jpeg",
+                "loss": {"kind": "sum", "terms": [{"weight": 1, "loss": {"kind": "l1", "p": 1}}]},
+            },
+            "/loss/terms/0/loss/p",
+        ),
+        ({"type": "dataset_import", "dataset_id": "ds_0"}, "/type"),
+    ):
+        problem = assert_problem(client.post("/v1/jobs", json=body), 422, "bad_input")
+        pointers = [each["pointer"] for each in problem["errors"]]
+        assert pointer in pointers, problem
