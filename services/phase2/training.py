@@ -259,7 +259,7 @@ class _Training:
             task=plan.task.model_dump(mode="json"),
             loss=plan.loss.model_dump(mode="json"),
             dataset=self._dataset(),
-            recipe=plan.recipe.model_dump(mode="json"),
+            recipe=self._recipe(),
             metrics=self._metrics(best.metrics),
             iterations=best.iteration,
             random_seed=plan.recipe.random_seed,
@@ -276,6 +276,13 @@ class _Training:
                 samples=samples,
             ),
         )
+
+    def _recipe(self) -> dict[str, Any]:
+        """The recipe, and what the training started from if not from weights drawn at random."""
+        recipe = self._plan.recipe.model_dump(mode="json")
+        if self._initial is not None:
+            recipe["start_from"] = _weights_digest(self._initial)
+        return recipe
 
     def _metrics(self, measured: dict[str, float]) -> dict[str, Any]:
         if not measured:
