@@ -73,6 +73,10 @@ class Settings(BaseSettings):
             "separated by commas; default: none"
         ),
     ] = ""
+    perceptual_weights: Annotated[
+        Path | None,
+        Field(description="folder with the weights of the losses VGG and LPIPS"),
+    ] = None
     disk_floor_bytes: Annotated[
         int, Field(ge=0, description="free disk below which new work is refused, bytes")
     ] = 512 * 1024 * 1024
@@ -125,7 +129,7 @@ class Settings(BaseSettings):
         """`home`, absolute, with `~` expanded."""
         return self.home.expanduser().absolute()
 
-    @cached_property
+    @property
     def dataset_root_list(self) -> tuple[str, ...]:
         """`dataset_roots`, each by itself; colons separate folders too, as in PATH."""
         roots = re.split(r",|:(?!//)", self.dataset_roots)

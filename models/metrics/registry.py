@@ -4,11 +4,20 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from models.metrics.fsim import fsim, fsimc
+from models.metrics.gmsd import gmsd
+from models.metrics.iw_ssim import SMALLEST_SIDE as IW_SSIM_SIDE
+from models.metrics.iw_ssim import iw_ssim
 from models.metrics.metric import Metric
 from models.metrics.ms_ssim import ms_ssim, smallest_side
 from models.metrics.pixelwise import PEAK_PSNR, l1, l2, psnr
 from models.metrics.protocol import Protocol
 from models.metrics.ssim import WINDOW, ssim
+
+FSIM_CONVENTIONS = (
+    "of the luma, averaged over blocks to about 256 px on the shorter side; Scharr, zeros beyond "
+    "the border; log-Gabor filters of four scales and four orientations"
+)
 
 _EVERY_METRIC = (
     Metric(
@@ -39,6 +48,48 @@ _EVERY_METRIC = (
         "no padding, mean over channels",
         smallest_side=smallest_side(),
         score=ms_ssim,
+    ),
+    Metric(
+        name="iw_ssim",
+        label="IW-SSIM",
+        higher_is_better=True,
+        range=(0.0, 1.0),
+        conventions="of the luma; Laplacian pyramid of five levels with Wang's weights, windows of "
+        "SSIM, blocks of 3×3 coefficients and their parent, no padding",
+        smallest_side=IW_SSIM_SIDE,
+        channels=(1, 3),
+        score=iw_ssim,
+    ),
+    Metric(
+        name="gmsd",
+        label="GMSD",
+        higher_is_better=False,
+        range=(0.0, 0.5),
+        conventions="of the luma, averaged over 2×2 pixels; Prewitt, zeros beyond the border, "
+        "population statistics",
+        smallest_side=2,
+        channels=(1, 3),
+        score=gmsd,
+    ),
+    Metric(
+        name="fsim",
+        label="FSIM",
+        higher_is_better=True,
+        range=(0.0, 1.0),
+        conventions=FSIM_CONVENTIONS,
+        smallest_side=2,
+        channels=(1, 3),
+        score=fsim,
+    ),
+    Metric(
+        name="fsimc",
+        label="FSIMc",
+        higher_is_better=True,
+        range=(-1.0, 1.0),
+        conventions=f"{FSIM_CONVENTIONS}; chroma of YIQ, grey images as FSIM",
+        smallest_side=2,
+        channels=(1, 3),
+        score=fsimc,
     ),
     Metric(
         name="l1",

@@ -37,13 +37,16 @@ def similarity_maps(
     x: Tensor, y: Tensor, window: Tensor, *, c1: float = C1, c2: float = C2
 ) -> SimilarityMaps:
     """l and cs of `x` and `y`, (N, C, H, W), under `window`, (n,); h = H − n + 1, w = W − n + 1."""
-    channels = x.shape[1]
+    # Variances do not depend on the level: taken about a near one they lose fewer digits.
+    level = (x.detach().mean(dim=(2, 3), keepdim=True) + y.detach().mean((2, 3), keepdim=True)) / 2
+    x, y = x - level, y - level
     moments = local_mean(torch.cat([x, y, x * x, y * y, x * y], dim=1), window)
-    mean_x, mean_y, square_x, square_y, product = moments.split(channels, dim=1)
-    mean_xx, mean_yy, mean_xy = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
-    luminance = (2 * mean_xy + c1) / (mean_xx + mean_yy + c1)
-    variances = (square_x - mean_xx) + (square_y - mean_yy)
-    return SimilarityMaps(luminance, (2 * (product - mean_xy) + c2) / (variances + c2))
+    mean_x, mean_y, square_x, square_y, product = moments.chunk(5, dim=1)
+    variances = (square_x - mean_x * mean_x) + (square_y - mean_y * mean_y)
+    covariance = product - mean_x * mean_y
+    mean_x, mean_y = mean_x + level, mean_y + level
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
+    return SimilarityMaps(luminance, (2 * covariance + c2) / (variances + c2))
 
 
 def ssim(x: Tensor, y: Tensor, *, sigma: float = SIGMA, window: int = WINDOW) -> Tensor:

@@ -1,0 +1,33 @@
+"""GMSD (Xue, Zhang, Mou and Bovik 2014): how unevenly the gradients of two images agree.
+
+The luma is averaged over 2×2 pixels and every second one kept; gradients are Prewitt's, with zeros
+beyond the border, as in the authors' program. The score is the standard deviation (population) of
+the gradients' similarity over the pixels: 0 for equal images.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.metrics.protocol import luma
+
+C = 170 / 255**2  # the paper's 170 is for values from 0 to 255
+
+# Its square stands inside the square roots, so that their slope at 0 is finite.
+_FLOOR = 1e-6
+
+
+def gmsd(x: Tensor, y: Tensor) -> Tensor:
+    """GMSD of each image, (N,); x, y (N, 1 or 3, H, W) in [0, 1], H and W ≥ 2."""
+    a, b = (gradient_magnitude(F.avg_pool2d(luma(image), 2)) for image in (x, y))
+    similarity = (2 * a * b + C) / (a.square() + b.square() + C)
+    variance = similarity.var(dim=(1, 2, 3), correction=0)
+    return torch.sqrt(variance + _FLOOR**2) - _FLOOR
+
+
+def gradient_magnitude(image: Tensor) -> Tensor:
+    """Length of Prewitt's gradient, (N, 1, H, W); zeros stand beyond the border."""
+    column = torch.tensor([1.0, 0.0, -1.0]).to(image) / 3
+    kernel = column[:, None] * torch.ones(3).to(image)
+    gradients = F.conv2d(image, torch.stack([kernel, kernel.T])[:, None], padding=1)
+    return torch.sqrt(gradients.square().sum(dim=1, keepdim=True) + _FLOOR**2)
