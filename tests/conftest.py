@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,23 @@ from skimage import data
 from sqlalchemy import select
 
 from services.access import LOCAL
-from services.database.schema import Artifact, Image, Job, JobEvent, Model
+from services.database.schema import (
+    Artifact,
+    Dataset,
+    DatasetImage,
+    Image,
+    Job,
+    JobEvent,
+    Model,
+    now,
+)
 from services.embedded.broker import EmbeddedRedis
+from services.ids import new_id
 from services.images import catalogue
 from services.installation import Installation
 from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import TERMINAL
+from services.jobs.specs import SPECS
 from services.jobs.submission import submit
 from services.phase1.recipe import DiscriminatorTraining
 from services.restorers import catalogue as models
@@ -68,6 +80,55 @@ def seed_image(installation: Installation) -> Image:
             caller=LOCAL,
         )
     return image
+
+
+@pytest.fixture
+def add_dataset(installation: Installation) -> Callable[..., Dataset]:
+    """Make a data set of pixels, (H, W, 3) by name."""
+
+    def add(pictures: Mapping[str, np.ndarray], *, ready: bool = True) -> Dataset:
+        decoded = {
+            name: catalogue.from_pixels(np.ascontiguousarray(pixels), {})
+            for name, pixels in sorted(pictures.items())
+        }
+        digests = "".join(each.digest for each in decoded.values())
+        dataset = Dataset(
+            id=new_id("ds"),
+            owner=LOCAL.owner,
+            name="photographs",
+            source={"kind": "upload"},
+            on_bad_file="skip",
+            size=100,
+            received=100,
+            ready=now() if ready else None,
+            digest=sha256(digests.encode()).hexdigest(),
+            images=len(decoded),
+            pixels=sum(each.width * each.height for each in decoded.values()),
+            bad_files=[],
+            bad_file_count=0,
+            created=now(),
+        )
+        with installation.database.write() as session:
+            session.add(dataset)
+            session.flush()
+            for position, (name, image) in enumerate(decoded.items()):
+                file = installation.blobs.put(f"datasets/{image.digest}.png", image.png)
+                session.add(
+                    DatasetImage(
+                        dataset_id=dataset.id,
+                        position=position,
+                        name=name,
+                        digest=image.digest,
+                        blob=file.blob,
+                        width=image.width,
+                        height=image.height,
+                        size=file.size,
+                        sha256=file.sha256,
+                    )
+                )
+        return dataset
+
+    return add
 
 
 @pytest.fixture
@@ -144,7 +205,11 @@ class House:
     ) -> str:
         """A new job; what a counting one does stands in `options`."""
         given = {"seed_image_ids": [self._seed.id], "task": {"kind": "sisr"}, "preset": "quick"}
-        checked = DiscriminatorTraining.model_validate(given | spec)
+        checked = (
+            SPECS[spec["type"]].model_validate(spec)
+            if "type" in spec
+            else (DiscriminatorTraining.model_validate(given | spec))
+        )
         with self.installation.database.write() as session:
             job = submit(session, checked, caller=LOCAL, name=options, priority=priority)
         if announce:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.access import LOCAL, Caller
-from services.database.schema import Dataset, Image, Job, Loss, Model, now
+from services.database.schema import Dataset, Image, Job, Loss, Model
 from services.errors import BadInputError, ConflictError
-from services.ids import new_id
 from services.images import catalogue as images
 from services.jobs import requests
 from services.jobs.specs import SPECS, spec_of
@@ -18,30 +18,9 @@ from services.restoration.spec import Restoration
 MANIFEST = {"task": {"kind": "jpeg"}, "layers": 5, "padding": "valid"}
 
 
-def add_dataset(installation: Any, *, ready: bool = True) -> Dataset:
-    dataset = Dataset(
-        id=new_id("ds"),
-        owner="local",
-        name="photographs",
-        source={"kind": "upload"},
-        on_bad_file="skip",
-        size=100,
-        received=100,
-        ready=now() if ready else None,
-        images=4,
-        pixels=1000,
-        bad_files=[],
-        bad_file_count=0,
-        created=now(),
-    )
-    with installation.database.write() as session:
-        session.add(dataset)
-    return dataset
-
-
 @pytest.fixture
-def dataset(installation) -> Dataset:
-    return add_dataset(installation)
+def dataset(add_dataset) -> Dataset:
+    return add_dataset({"photograph.png": np.zeros((40, 50, 3), np.uint8)})
 
 
 @pytest.fixture
@@ -96,9 +75,9 @@ def test_what_a_training_names_must_be_there(installation, dataset, changes, wor
     assert [problem.pointer for problem in caught.value.problems] == [pointer]
 
 
-def test_a_data_set_must_be_ready(installation):
+def test_a_data_set_must_be_ready(installation, add_dataset):
     with pytest.raises(BadInputError, match="not ready"):
-        train(installation, add_dataset(installation, ready=False))
+        train(installation, add_dataset({}, ready=False))
 
 
 def test_patches_must_be_as_large_as_the_loss_looks(installation, dataset, loss):

@@ -12,7 +12,7 @@ from PIL import Image as Picture
 from skimage import data
 
 from services.access import LOCAL
-from services.database.schema import Dataset, DatasetImage, Image, Job, Model, now
+from services.database.schema import Dataset, Image, Job, Model
 from services.images import catalogue as images
 from services.installation import Installation
 from services.jobs import claims, parts, queries
@@ -145,53 +145,14 @@ def test_a_cancel_ends_it_in_the_middle_of_an_image(
 
 
 def test_a_data_set_is_restored_as_it_is_ordered(
-    installation: Installation, model: Model, three: list[Image], dataset_of: Callable[..., str]
+    installation: Installation, model: Model, add_dataset: Callable[..., Dataset]
 ) -> None:
-    job = submitted(installation, model_id=model.id, dataset_id=dataset_of(three))
+    pictures = {"day/b.tiff": data.chelsea(), "day/a.png": data.coffee(), "day/a.jpg": data.coins()}
+    pixels = {name: np.resize(each, (30, 40, 3)) for name, each in pictures.items()}
+    job = submitted(installation, model_id=model.id, dataset_id=add_dataset(pixels).id)
     run(installation, job, Watched())
     with zipfile.ZipFile(io.BytesIO(result(installation, job)[0])) as archive:
-        assert archive.namelist() == ["day/a.png", "day/b.png", "day/a-2.png"]
-
-
-@pytest.fixture
-def dataset_of(installation: Installation) -> Callable[..., str]:
-    """A ready data set of images that are there."""
-
-    def make(pictures: list[Image]) -> str:
-        row = Dataset(
-            id="ds_" + "0" * 32,
-            owner="local",
-            name="",
-            source={},
-            on_bad_file="skip",
-            received=0,
-            ready=now(),
-            images=len(pictures),
-            pixels=0,
-            bad_files=[],
-            bad_file_count=0,
-            created=now(),
-        )
-        with installation.database.write() as session:
-            session.add(row)
-            session.flush()
-            session.add_all(
-                DatasetImage(
-                    dataset_id=row.id,
-                    position=position,
-                    name=f"day/{image.name}",
-                    digest=image.digest,
-                    blob=image.blob,
-                    width=image.width,
-                    height=image.height,
-                    size=image.size,
-                    sha256=image.sha256,
-                )
-                for position, image in enumerate(pictures)
-            )
-        return row.id
-
-    return make
+        assert archive.namelist() == ["day/a.png", "day/a-2.png", "day/b.png"]
 
 
 def test_an_image_that_cannot_be_restored_is_named(
