@@ -46,7 +46,7 @@ class UploadedFile(io.RawIOBase):
         """Go to `offset` from the start, the position or the end."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError(f"position {base + offset} lies before the file")
+            raise OSError(f"position {base + offset} lies before the file")
         self._position = base + offset
         return self._position
 

@@ -1,0 +1,340 @@
+"""Imports from beginning to end: what is taken, what is not, and what a kill costs."""
+
+import io
+import tarfile
+import threading
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from services.access import LOCAL
+from services.blobs import Blobs
+from services.database.schema import DatasetImage
+from services.datasets import catalogue, importing, sheet
+from services.images.decoding import pixel_digest
+from services.jobs import claims, requests
+from services.jobs.execution import COMPUTATIONS, execute
+from services.jobs.run import JobRun
+from services.run import Signal
+
+
+def rows(installation, dataset):
+    with installation.database.read() as session:
+        return catalogue.images(session, dataset.id, limit=100).items
+
+
+def test_the_pictures_of_an_archive_become_a_data_set(desk, installation, photo, encoded, zipped):
+    content = zipped(
+        {
+            "z.png": encoded(1),
+            "folder/b.jpg": encoded(2, "JPEG"),
+            "folder/a.webp": encoded(3, "WebP"),
+            "./c.tiff": encoded(4, "TIFF"),
+            "__MACOSX/folder/._a.webp": b"litter",
+            "folder/.DS_Store": b"litter",
+            "Thumbs.db": b"litter",
+        }
+    )
+    dataset = desk.upload(content)
+    assert (dataset.ready, dataset.received) == (None, len(content))
+    dataset = desk.run(dataset)
+    assert desk.job(dataset).state == "succeeded"
+    images = rows(installation, dataset)
+    assert [image.name for image in images] == ["c.tiff", "folder/a.webp", "folder/b.jpg", "z.png"]
+    assert [image.position for image in images] == [0, 1, 2, 3]
+    assert (dataset.images, dataset.pixels) == (4, 4 * 60 * 40)
+    assert (dataset.bad_files, dataset.bad_file_count) == ([], 0)
+    lines = "\n".join(image.digest for image in images)
+    assert dataset.digest == sha256(lines.encode()).hexdigest()
+    with installation.database.read() as session:
+        pictures = catalogue.pictures(session, installation.blobs, dataset.id)
+    np.testing.assert_array_equal(pictures[3].read(), photo(1))
+    assert pictures[3].digest == pixel_digest(60, 40, photo(1).tobytes())
+    assert (pictures[3].width, pictures[3].height) == (60, 40)
+    png = installation.blobs.get(images[3].blob)
+    assert (images[3].size, images[3].sha256) == (len(png), sha256(png).hexdigest())
+    # What was uploaded has served its time.
+    assert installation.blobs.keys("uploads") == []
+
+
+def test_the_order_of_the_archive_does_not_matter(desk, encoded, zipped):
+    files = {f"{place}.png": encoded(place) for place in range(4)}
+    files["copy of 2.png"] = files["2.png"]
+    digests = {
+        desk.run(desk.upload(zipped(dict(order)))).digest
+        for order in (files.items(), reversed(files.items()))
+    }
+    assert len(digests) == 1
+
+
+def test_what_is_no_good_picture_is_listed_with_its_reason(
+    desk, installation, encoded, zipped, monkeypatch
+):
+    large = installation.settings.model_copy(update={"max_upload_bytes": 20_000})
+    object.__setattr__(installation, "settings", large)
+    animated = io.BytesIO()
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
+    small = io.BytesIO()
+    Image.new("RGB", (31, 40)).save(small, "PNG")
+    good = {"good.png": encoded()}
+    bad = {
+        "../../etc/passwd.png": (encoded(1), "leads out of the archive"),
+        "/etc/shadow.png": (encoded(2), "has an absolute path"),
+        "C:\\windows\\system.png": (encoded(3), "has an absolute path"),
+        "a\\..\\..\\b.png": (encoded(4), "leads out of the archive"),
+        "x" * 600 + ".png": (encoded(5), "has a name of more than 500 characters"),
+        "empty.png": (b"", "is empty (0 bytes)"),
+        "notes.txt": (b"no picture", "is not an image that the service knows"),
+        "photo.gif": (encoded(6, "GIF"), "is in GIF format"),
+        "photo.bmp": (encoded(7, "BMP"), "is in BMP format"),
+        "inner.zip": (zipped(good), "is an archive in the archive"),
+        "truncated.png": (encoded(8)[:900], "truncated or damaged"),
+        "animated.png": (animated.getvalue(), "animated or has several pages"),
+        "small.png": (small.getvalue(), "each side must have at least 32"),
+        "large.png": (bytes(20_001), "has more than 20000 bytes"),
+        "same.png": (encoded(), "has the same pixels as good.png: kept once"),
+    }
+    files = good | {name: content for name, (content, _) in bad.items()}
+    dataset = desk.run(desk.upload(zipped(files)))
+    assert [image.name for image in rows(installation, dataset)] == ["good.png"]
+    listed = {each["name"].replace("\\", "/"): each["reason"] for each in dataset.bad_files}
+    assert dataset.bad_file_count == len(bad) == len(listed)
+    for name, (_, reason) in bad.items():
+        shown = name if len(name) <= 500 else name[:499] + "…"
+        assert reason in listed[shown.replace("\\", "/")]
+
+
+def test_names_that_are_there_twice_and_odd_ones(desk, installation, encoded):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", errors="surrogateescape") as archive:
+        for number, name in enumerate(["a.png", "./a.png", "b\udcff\n.png"]):
+            info = tarfile.TarInfo(name)
+            info.size = len(encoded(number))
+            archive.addfile(info, io.BytesIO(encoded(number)))
+    dataset = desk.run(desk.upload(content.getvalue()))
+    assert [image.name for image in rows(installation, dataset)] == ["a.png", "b?�.png"]
+    assert desk.bad_files(dataset) == {"a.png": "is there a second time under the same name"}
+
+
+def test_whoever_refuses_bad_files_hears_of_all_of_them(desk, installation, encoded, zipped):
+    files = {"a.png": encoded(), "b.txt": b"no", "c.txt": b"no", "copy.png": encoded()}
+    dataset = desk.run(desk.upload(zipped(files), on_bad_file="refuse"))
+    assert dataset.ready is None
+    assert set(desk.bad_files(dataset)) == {"b.txt", "c.txt"}
+    job = desk.job(dataset)
+    assert (job.state, job.error["code"]) == ("failed", "bad_input")
+    assert (
+        "bad files are refused, and there are some: b.txt: the file is not"
+        in (job.error["message"])
+    )
+    assert rows(installation, dataset) == []
+    # A picture that is there twice does no harm.
+    del files["b.txt"], files["c.txt"]
+    dataset = desk.run(desk.upload(zipped(files), on_bad_file="refuse"))
+    assert (dataset.images, dataset.bad_file_count) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "there is no picture in it"),
+        ({"folder/.hidden.png": b""}, "there is no picture in it"),
+        ({"a.txt": b"x"}, "there is no picture in it: a.txt: the file is not an image"),
+    ],
+)
+def test_an_archive_without_a_picture_fails(desk, installation, zipped, files, reason):
+    dataset = desk.run(desk.upload(zipped(files)))
+    with installation.database.read() as session:
+        (described,) = catalogue.describe(session, [dataset])
+    assert described.state == "failed"
+    assert reason in described.error
+
+
+def test_an_archive_that_is_none_fails_in_words(desk):
+    dataset = desk.run(desk.upload(b"hello " * 100))
+    assert "is not an archive that the service knows" in desk.job(dataset).error["message"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "reason"),
+    [
+        ("max_dataset_images", 2, "more than 2 files"),
+        ("max_dataset_bytes", 20_000, "the files together have more than 20000 bytes"),
+    ],
+)
+def test_there_are_limits_to_all_files_together(
+    desk, installation, encoded, zipped, limit, value, reason
+):
+    dataset = desk.upload(zipped({f"{place}.png": encoded(place) for place in range(5)}))
+    limited = installation.settings.model_copy(update={limit: value})
+    object.__setattr__(installation, "settings", limited)
+    desk.run(dataset)
+    assert reason in desk.job(dataset).error["message"]
+
+
+class Stopping(JobRun):
+    """Asks for something at one of the polls."""
+
+    def __init__(self, *arguments, at, signal):
+        super().__init__(*arguments)
+        self._at, self._asked = at, signal
+
+    def poll(self):
+        self._at -= 1
+        return self._asked if self._at == 0 else Signal.CONTINUE
+
+
+def run_until(desk, dataset, *, at, signal):
+    run = Stopping(desk.installation, desk.claim(dataset), threading.Event(), at=at, signal=signal)
+    execute(desk.installation, run, COMPUTATIONS)
+
+
+def counted(monkeypatch):
+    """The decodings from now on."""
+    made = []
+    decode = importing.decode
+    monkeypatch.setattr(
+        importing, "decode", lambda content, limits: made.append(1) or decode(content, limits)
+    )
+    return made
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
+def test_a_paused_import_goes_on_where_it_was(
+    desk, installation, encoded, zipped, monkeypatch, tmp_path, kind
+):
+    files = {f"{place:02}.png": encoded(place) for place in range(20)} | {"bad.txt": b"bad"}
+    if kind == "folder":
+        folder = tmp_path / "allowed"
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        allowed = installation.settings.model_copy(update={"dataset_roots": str(folder)})
+        object.__setattr__(installation, "settings", allowed)
+        dataset = desk.folder(folder)
+    elif kind == "zip":
+        dataset = desk.upload(zipped(files))
+    else:
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            for name, file in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(file)
+                archive.addfile(info, io.BytesIO(file))
+        dataset = desk.upload(content.getvalue())
+    run_until(desk, dataset, at=15, signal=Signal.PAUSE)
+    assert desk.job(dataset).checkpoint is not None
+    assert desk.row(dataset).ready is None
+    decodings = counted(monkeypatch)
+    dataset = desk.run(dataset)
+    assert (dataset.images, dataset.bad_file_count) == (20, 1)
+    assert 5 <= len(decodings) < 16
+    assert [image.name for image in rows(installation, dataset)] == sorted(files)[:20]
+
+
+def test_an_import_whose_files_were_swept_begins_anew(desk, installation, encoded, zipped):
+    dataset = desk.upload(zipped({f"{place:02}.png": encoded(place) for place in range(12)}))
+    run_until(desk, dataset, at=10, signal=Signal.PAUSE)
+    assert installation.blobs.keys("datasets")
+    with installation.database.write() as session:
+        requests.cancel(session, dataset.job_id, LOCAL)
+    catalogue.sweep(installation.database, installation.blobs)
+    assert installation.blobs.keys("datasets") == []
+    assert installation.blobs.keys("uploads")  # it may be retried
+    with installation.database.write() as session:
+        requests.retry(session, dataset.job_id, LOCAL)
+    dataset = desk.run(dataset)
+    assert dataset.images == 12
+    with installation.database.read() as session:
+        for picture in catalogue.pictures(session, installation.blobs, dataset.id):
+            assert picture.read().shape == (40, 60, 3)
+
+
+def test_a_folder_that_changes_meanwhile_is_imported_anew(desk, installation, encoded, tmp_path):
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    for place in range(10):
+        (folder / f"{place}.png").write_bytes(encoded(place))
+    allowed = installation.settings.model_copy(update={"dataset_roots": str(folder)})
+    object.__setattr__(installation, "settings", allowed)
+    dataset = desk.folder(folder)
+    run_until(desk, dataset, at=8, signal=Signal.PAUSE)
+    (folder / "0.png").unlink()
+    dataset = desk.run(dataset)
+    assert [image.name for image in rows(installation, dataset)] == [
+        f"{place}.png" for place in range(1, 10)
+    ]
+
+
+def test_a_canceled_import_leaves_no_data_set(desk, installation, encoded, zipped):
+    dataset = desk.upload(zipped({f"{place}.png": encoded(place) for place in range(8)}))
+    claim = desk.claim(dataset)
+    run = JobRun(installation, claim, threading.Event())
+    with installation.database.write() as session:
+        requests.cancel(session, dataset.job_id, LOCAL)
+    run.pulse()
+    execute(installation, run, COMPUTATIONS)
+    with installation.database.read() as session:
+        (described,) = catalogue.describe(session, [desk.row(dataset)])
+    assert (described.state, described.error) == ("failed", "its import was canceled")
+
+
+def test_an_attempt_that_lost_its_job_publishes_nothing(desk, installation, encoded, zipped):
+    dataset = desk.upload(zipped({"a.png": encoded()}))
+    first = JobRun(installation, desk.claim(dataset), threading.Event())
+    publish = importing.import_dataset_job(installation, desk.job(dataset), first)
+    with installation.database.write() as session:
+        claims.release(session, first.claim, lost=True, max_attempts=5)
+    with pytest.raises(claims.StaleRunError):
+        first.publish(publish)
+    assert desk.row(dataset).ready is None
+    assert installation.blobs.keys("uploads")
+    assert desk.run(dataset).images == 1
+
+
+def test_the_same_picture_of_two_data_sets_is_stored_once(desk, installation, encoded, zipped):
+    desk.run(desk.upload(zipped({"a.png": encoded(1)})))
+    stored = {}
+    put = Blobs.put
+
+    def note(blobs, key, content):
+        stored[key] = content
+        return put(blobs, key, content)
+
+    Blobs.put = note
+    try:
+        dataset = desk.run(desk.upload(zipped({"b.png": encoded(1), "c.png": encoded(2)})))
+    finally:
+        Blobs.put = put
+    first, second = rows(installation, dataset)
+    assert first.blob not in stored
+    assert second.blob in stored
+
+
+def test_many_rows_are_listed_in_pages(desk, installation, encoded, zipped):
+    dataset = desk.run(desk.upload(zipped({f"{place}.png": encoded(place) for place in range(5)})))
+    found, cursor = [], None
+    with installation.database.read() as session:
+        while True:
+            page = catalogue.images(session, dataset.id, limit=2, cursor=cursor)
+            found += [image.position for image in page.items]
+            if (cursor := page.next_cursor) is None:
+                break
+        assert session.get_one(DatasetImage, (dataset.id, 4)).name == "4.png"
+    assert found == [0, 1, 2, 3, 4]
+
+
+def test_the_sheet_shows_some_of_many_pictures(photo):
+    assert sheet.shown_positions(3) == [0, 1, 2]
+    assert len(sheet.shown_positions(1000)) == 48
+    assert sheet.shown_positions(1000)[:3] == [0, 20, 41]
+    content = sheet.draw_sheet(photo(place) for place in range(10))
+    assert content == sheet.draw_sheet(photo(place) for place in range(10))
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (8 * 152 + 8, 2 * 152 + 8)
+        # The first thumbnail lies in the middle of its cell.
+        np.testing.assert_allclose(np.asarray(image)[8 + 72, 8 + 72], photo(0)[20, 30], atol=40)
+        assert image.getpixel((2, 2)) == (247, 247, 247)
