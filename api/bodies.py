@@ -129,7 +129,7 @@ def read_form_json(field: str, text: str, kind: TypeAdapter[Any]) -> dict[str, A
         return None
     given = parse_json(text.encode())
     try:
-        plain: dict[str, Any] = kind.validate_python(given).model_dump(mode="json")
+        plain: dict[str, Any] = kind.dump_python(kind.validate_python(given), mode="json")
     except ValidationError as error:
         located = [fault | {"loc": ("body", field, *fault["loc"])} for fault in error.errors()]
         raise RequestValidationError(located, body={field: given}) from error

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from services import census
 from services.installation import Installation
 from services.jobs.lifecycle import State
+from services.jobs.specs import SPECS
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -55,8 +56,7 @@ class InstallationCollector(Collector):
         with self._installation.database.read() as session:
             counts = census.take(session)
         jobs = GaugeMetricFamily("mdf_jobs", "Jobs by type and state", labels=("type", "state"))
-        types = {job_type for job_type, _ in counts.jobs} | {"discriminator_training"}
-        for job_type in sorted(types):
+        for job_type in sorted(SPECS):
             for state in State:
                 jobs.add_metric((job_type, state), counts.jobs.get((job_type, state), 0))
         yield jobs
@@ -79,7 +79,9 @@ class InstallationCollector(Collector):
             ("mdf_workers", "Worker slots that gave a sign of life of late", counts.workers),
             ("mdf_workers_busy", "Worker slots that have a job", counts.busy_workers),
             ("mdf_images", "Images in the catalogue", counts.images),
+            ("mdf_datasets", "Data sets in the catalogue", counts.datasets),
             ("mdf_losses", "Losses in the catalogue", counts.losses),
+            ("mdf_models", "Models in the catalogue", counts.models),
             (
                 "mdf_disk_free_bytes",
                 "Free disk below the blobs",

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.access import Caller
-from services.database.schema import Image, Job, Loss, Worker, now
+from services.database.schema import Dataset, Image, Job, Loss, Model, Worker, now
 from services.jobs.lifecycle import State
 
 # A slot gives a sign of life every few seconds; after this long it is gone.
@@ -24,7 +24,9 @@ class Census:
     workers: int
     busy_workers: int
     images: int
+    datasets: int
     losses: int
+    models: int
     oldest_queued_seconds: float
 
 
@@ -44,7 +46,9 @@ def take(session: Session) -> Census:
         busy_workers=session.scalar(select(func.count()).where(alive, Worker.job_id.is_not(None)))
         or 0,
         images=session.scalar(select(func.count(Image.id))) or 0,
+        datasets=session.scalar(select(func.count(Dataset.id))) or 0,
         losses=session.scalar(select(func.count(Loss.id))) or 0,
+        models=session.scalar(select(func.count(Model.id))) or 0,
         oldest_queued_seconds=(now() - oldest).total_seconds() if oldest else 0.0,
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import anyio
 from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
 from fastapi.responses import PlainTextResponse
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from sqlalchemy.orm import Session
 
 from api.access import Reader, Writer
@@ -20,14 +20,14 @@ from services.access import Caller
 from services.errors import BadModelFileError
 from services.installation import Installation
 from services.phase2.tasks import AnyTask
-from services.restorers import catalogue
+from services.restorers import catalogue, importing
 from services.restorers.card import write_card
-from services.restorers.networks import AnyNetwork
+from services.restorers.importing import Converted
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
 
 ModelId = Annotated[str, Path(description="`model_…`", max_length=64)]
-_network = TypeAdapter[Any](AnyNetwork)
+_network = TypeAdapter[Any](dict[str, JsonValue])
 _task = TypeAdapter[Any](AnyTask)
 
 
@@ -67,15 +67,17 @@ async def import_model(
     ],
     name: Annotated[Name, Form(description="default: the file's name")] = "",
     network: Annotated[
-        str, Form(description="JSON of the network, where the file's tensors do not tell it")
+        str,
+        Form(
+            description="JSON of the network, or of the hyperparameters that the file's tensors "
+            "do not tell, such as `residual_scale`"
+        ),
     ] = "",
     task: Annotated[str, Form(description="JSON of the task that it was trained for")] = "",
 ) -> Response:
     """Add a model that was trained elsewhere. Of a pickle, tensors are read and nothing runs."""
     described = read_form_json("network", network, _network)
     trained_for = read_form_json("task", task, _task)
-    from services.restorers import importing
-
     if not file.size:
         raise BadModelFileError("the file is empty (0 bytes)")
     async with shared.restorers as bench:
@@ -153,7 +155,7 @@ def delete_model(model_id: ModelId, caller: Writer, installed: Installed) -> Non
 def _keep(
     session: Session,
     installation: Installation,
-    converted: Any,
+    converted: Converted,
     *,
     name: str,
     caller: Caller,

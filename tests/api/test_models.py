@@ -1,10 +1,18 @@
 """Models over HTTP: lists, downloads, card, deletion."""
 
+import io
+import json
+import pickle
 from hashlib import sha256
 
+import pytest
+import torch
 from fastapi.testclient import TestClient
 
+from models.restorers import initialise
 from services.database.schema import Model
+from services.installation import Installation
+from services.restorers.networks import DnCnn
 
 
 def test_a_model_is_shown_with_its_files_and_manifest(client: TestClient, model: Model) -> None:
@@ -29,6 +37,63 @@ def test_its_files_are_downloads_like_any(client: TestClient, model: Model, asse
     missing = client.get(f"/v1/models/{model.id}/content?format=onnx")
     assert_problem(missing, 404, "not_found")
     assert_problem(client.get(f"/v1/models/{model.id}/content?format=pth"), 422, "bad_input")
+
+
+@pytest.mark.slow
+def test_an_imported_model_is_offered_in_three_formats(
+    client: TestClient, installation: Installation, model: Model
+) -> None:
+    content = installation.blobs.get(f"models/{model.sha256}.safetensors")
+    answer = client.post("/v1/models/import", files={"file": ("mine.safetensors", content)})
+    assert answer.status_code == 201, answer.text
+    imported = answer.json()
+    assert answer.headers["location"] == f"/v1/models/{imported['id']}"
+    assert imported["name"] == "mine"
+    assert imported["sha256"] == model.sha256
+    assert imported["manifest"]["task"] == {"kind": "denoising", "sigma": [0, 55]}
+    assert {file["format"] for file in imported["files"]} == {"safetensors", "onnx", "pt2"}
+    for file in imported["files"]:
+        url = f"/v1/models/{imported['id']}/content?format={file['format']}"
+        assert sha256(client.get(url).content).hexdigest() == file["sha256"]
+
+
+@pytest.mark.slow
+def test_a_public_checkpoint_is_imported_with_what_is_known_of_it(client: TestClient) -> None:
+    network = DnCnn(depth=3, width=4, batch_norm=False).build()
+    initialise(network, torch.Generator().manual_seed(1))
+    file = io.BytesIO()
+    torch.save({"params": network.state_dict()}, file)
+    task = {"kind": "jpeg", "quality": 40}
+    answer = client.post(
+        "/v1/models/import",
+        files={"file": ("dncnn_jpeg.pth", file.getvalue())},
+        data={"name": "public", "task": json.dumps(task)},
+    )
+    assert answer.status_code == 201, answer.text
+    manifest = answer.json()["manifest"]
+    assert manifest["origin"] == "imported"
+    assert manifest["network"]["kind"] == "dncnn"
+    assert (manifest["network"]["depth"], manifest["network"]["width"]) == (3, 4)
+    assert manifest["task"] == task
+
+
+@pytest.mark.slow
+def test_what_is_no_model_is_refused(client: TestClient, assert_problem) -> None:
+    def send(content: bytes, **fields: str):
+        return client.post("/v1/models/import", files={"file": ("x.pth", content)}, data=fields)
+
+    assert_problem(send(b""), 422, "bad_model_file")
+    assert_problem(send(b"rubbish"), 422, "bad_model_file")
+    assert_problem(send(pickle.dumps(Evil())), 422, "bad_model_file")
+    problem = assert_problem(send(b"x", task='{"kind": "jpeg", "quality": 0}'), 422, "bad_input")
+    assert problem["errors"][0]["pointer"].startswith("/task/quality")  # type: ignore[index]
+    assert_problem(send(b"x", network="[]"), 422, "bad_input")
+    assert_problem(send(b"x", network="{"), 400, "bad_request")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return pytest.fail, ("a pickle was executed",)
 
 
 def test_its_card_is_markdown(client: TestClient, model: Model) -> None:

@@ -7,13 +7,13 @@ from sqlalchemy import update
 
 from services import census
 from services.access import LOCAL
-from services.database.schema import Image, Job, Worker, now
+from services.database.schema import Image, Job, Model, Worker, now
 from services.installation import Installation
 from services.jobs import submission
 from services.phase1.recipe import DiscriminatorTraining
 
 
-def test_everything_is_counted(installation: Installation, seed_image: Image) -> None:
+def test_everything_is_counted(installation: Installation, seed_image: Image, model: Model) -> None:
     spec = DiscriminatorTraining.model_validate(
         {"seed_image_ids": [seed_image.id], "task": {"kind": "jpeg"}, "preset": "quick"}
     )
@@ -46,5 +46,5 @@ def test_everything_is_counted(installation: Installation, seed_image: Image) ->
     }
     assert counts.failures == {"diverged": 2, "internal": 1}
     assert (counts.workers, counts.busy_workers) == (2, 1)
-    assert (counts.images, counts.losses) == (1, 0)
+    assert (counts.images, counts.datasets, counts.losses, counts.models) == (1, 0, 0, 1)
     assert counts.oldest_queued_seconds == pytest.approx(90, abs=10)
