@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.losses import Objective
+from models.losses import Objective, relativistic_discriminator, relativistic_generator
 from models.restorers import Restorer, VGGDiscriminator, initialise
 from services.phase2.degradation import Pair
 from services.phase2.hyperparameters import Adam, AdamW, Adversary, Sgd
@@ -226,8 +226,6 @@ class _Adversary:
 
     def judge(self, restored: Tensor, target: Tensor) -> Tensor:
         """The restorer's loss; the discriminator's weights get no gradient."""
-        from models.losses import relativistic_generator
-
         self.network.requires_grad_(False)
         with torch.no_grad():
             on_target = self.network(target)
@@ -237,8 +235,6 @@ class _Adversary:
 
     def learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """One step on pairs of what was restored, without a graph, and its target."""
-        from models.losses import relativistic_discriminator
-
         self._optimiser.zero_grad()
         losses = []
         for restored, target in parts:
