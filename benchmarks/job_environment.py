@@ -3,7 +3,7 @@
 import os
 import sys
 
-from workers.supervisor import LIBRARY_ENVIRONMENT
+from services.processes import LIBRARY_ENVIRONMENT
 
 
 def enter_job_environment() -> None:

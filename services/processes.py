@@ -8,6 +8,17 @@ from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1
 
+# What libraries of a process that computes read when they are loaded.
+LIBRARY_ENVIRONMENT = {
+    # Freed memory stays in the process: 2.5 times the speed of training at 512² on a CPU.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "268435456",
+    # OpenMP's threads wait for each other asleep, not spinning: with one other busy process on
+    # two cores training is 5 to 20 times as fast, on an idle machine as fast as before.
+    "GOMP_SPINCOUNT": "1000",
+}
+
 
 def die_with_parent(parent: int, death: signal.Signals = signal.SIGKILL) -> None:
     """Have the kernel send this process `death` when its parent ends; exit if it has already.

@@ -11,14 +11,15 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
 from services.errors import BadInputError, UnavailableError
+from services.processes import LIBRARY_ENVIRONMENT
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -103,7 +104,9 @@ class Workbench:
                     initargs=(self._threads,),
                 )
             try:
-                self._pid = await asyncio.wrap_future(self._pool.submit(os.getpid))
+                with _library_environment():
+                    asked = self._pool.submit(os.getpid)  # starts the process, if there is none
+                self._pid = await asyncio.wrap_future(asked)
             except BrokenProcessPool:
                 _log.warning("the process that holds torch is lost", exc_info=True)
                 self.close()
@@ -112,6 +115,21 @@ class Workbench:
         raise UnavailableError(
             "the server cannot start its process for work of this kind: its log says why"
         )
+
+
+@contextmanager
+def _library_environment() -> Iterator[None]:
+    """Have a process that is started now compute as job processes do."""
+    before = {name: os.environ.get(name) for name in LIBRARY_ENVIRONMENT}
+    os.environ.update(LIBRARY_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _settle(threads: int) -> None:

@@ -23,6 +23,7 @@ from services.jobs.lifecycle import State
 from services.jobs.locks import Lock, Locks
 from services.jobs.reaper import PATROL_SECONDS, Reaper
 from services.jobs.workers import Slot
+from services.processes import LIBRARY_ENVIRONMENT
 from workers import STOP
 
 # `-P`: a folder `services` where it is started is not ours.
@@ -35,16 +36,6 @@ _LOCK_TRIES = 5
 _REST_SECONDS = 5.0
 # A process that was asked to end and does not is killed: nothing but time is lost by it.
 _GRACE_SECONDS = {"cancel": 1.0, "stop": 60.0, "stale": 1.0}
-# What libraries of a job process read when they are loaded.
-LIBRARY_ENVIRONMENT = {
-    # Freed memory stays in the process: 2.5 times the speed of training at 512² on a CPU.
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "268435456",
-    # OpenMP's threads wait for each other asleep, not spinning: with one other busy process on
-    # two cores training is 5 to 20 times as fast, on an idle machine as fast as before.
-    "GOMP_SPINCOUNT": "1000",
-}
 _log = logging.getLogger(__name__)
 
 
