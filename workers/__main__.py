@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from services.devices import device_of
 from services.errors import ServiceError
 from services.installation import Installation, configure_logging
-from services.jobs.dispatch import QUEUE_NAMES, Dispatcher
+from services.jobs.dispatch import Dispatcher
+from services.jobs.queues import QUEUE_NAMES
 from services.jobs.reaper import Reaper
 from services.jobs.workers import Slot
 from services.settings import load_settings

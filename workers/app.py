@@ -6,7 +6,8 @@ from typing import Any
 
 from celery import Celery, signals
 
-from services.jobs.dispatch import QUEUE_NAMES, RUN_TASK, celery_app
+from services.jobs.dispatch import RUN_TASK, celery_app
+from services.jobs.queues import QUEUE_NAMES
 from services.settings import Settings
 from workers.supervisor import Supervisor
 

@@ -18,9 +18,9 @@ from services.devices import Device
 from services.installation import Installation
 from services.jobs import claims, workers
 from services.jobs.claims import Claim
-from services.jobs.dispatch import QUEUES
 from services.jobs.lifecycle import State
 from services.jobs.locks import Lock, Locks
+from services.jobs.queues import QUEUES, types_in
 from services.jobs.reaper import PATROL_SECONDS, Reaper
 from services.jobs.workers import Slot
 from services.processes import LIBRARY_ENVIRONMENT
@@ -71,9 +71,7 @@ class Supervisor:
             announced = session.get(Job, job_id)
         if announced is None or self._stopping.is_set():
             return
-        queue = QUEUES[announced.type]
-        types = tuple(name for name, its_queue in QUEUES.items() if its_queue == queue)
-        taken = self._claim(types)
+        taken = self._claim(types_in(QUEUES[announced.type]))
         if taken is None:
             return
         claim, lock = taken

@@ -14,17 +14,10 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
+from services.jobs.queues import QUEUES
 from services.settings import Settings
 
 RUN_TASK = "jobs.run"
-# The queue of each type of job. What is in an earlier queue goes first.
-QUEUES = {
-    "restoration": "restore",
-    "dataset_import": "prepare",
-    "restoration_training": "train",
-    "discriminator_training": "train",
-}
-QUEUE_NAMES = tuple(dict.fromkeys(QUEUES.values()))
 
 _TIMEOUT_SECONDS = 5
 _QUESTION_SECONDS = 1  # the reaper has other things to do than to wait for a silent broker

@@ -9,6 +9,7 @@ from services.access import Caller
 from services.database.schema import Artifact, Job, JobEvent, JobMetric, JobSample
 from services.errors import NotFoundError
 from services.jobs.lifecycle import State
+from services.jobs.queues import QUEUES, types_in
 from services.listing import Page, newest_first
 
 
@@ -100,7 +101,7 @@ def artifacts(session: Session, job_id: str) -> list[Artifact]:
 
 
 def queue_position(session: Session, job: Job) -> int | None:
-    """Place among the queued jobs of its type, the next being 1; None if it is not queued."""
+    """Place among the jobs in its queue, the next being 1; None if it is not queued."""
     if job.state != State.QUEUED:
         return None
     ahead = or_(
@@ -108,7 +109,8 @@ def queue_position(session: Session, job: Job) -> int | None:
         and_(Job.priority == job.priority, Job.queued < job.queued),
         and_(Job.priority == job.priority, Job.queued == job.queued, Job.id < job.id),
     )
-    queued = select(func.count()).where(Job.state == State.QUEUED, Job.type == job.type)
+    same = Job.type.in_(types_in(QUEUES[job.type]))
+    queued = select(func.count()).where(Job.state == State.QUEUED, same)
     return 1 + (session.scalar(queued.where(ahead)) or 0)
 
 

@@ -16,9 +16,10 @@ from services.datasets import catalogue as datasets
 from services.installation import Installation
 from services.jobs import claims, parts
 from services.jobs.claims import Claim
-from services.jobs.dispatch import QUEUE_NAMES, QUEUES, Dispatcher
+from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import TERMINAL, State
 from services.jobs.locks import Locks, this_host
+from services.jobs.queues import QUEUE_NAMES, types_in
 
 PATROL_SECONDS = 0.5
 _SWEEP_SECONDS = 300.0
@@ -123,8 +124,7 @@ class Reaper:
         self._dispatcher.announce(job.id, job.type)
 
     def _announce_waiting(self, queue: str) -> int:
-        types = [job_type for job_type, its_queue in QUEUES.items() if its_queue == queue]
-        queued = (Job.state == State.QUEUED, Job.type.in_(types))
+        queued = (Job.state == State.QUEUED, Job.type.in_(types_in(queue)))
         last_called = func.coalesce(Job.announced, Job.queued)
         before = now() - timedelta(seconds=self._settings.redispatch_seconds)
         with self._installation.database.read() as session:

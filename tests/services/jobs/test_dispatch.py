@@ -10,7 +10,8 @@ import redis
 from pydantic import SecretStr
 
 from services.embedded.broker import find_server
-from services.jobs.dispatch import QUEUES, Dispatcher
+from services.jobs.dispatch import Dispatcher
+from services.jobs.queues import QUEUES
 from services.settings import Settings
 
 TYPE = "discriminator_training"

@@ -1,5 +1,6 @@
 """Reading jobs, their place in line and their metrics."""
 
+import numpy as np
 import pytest
 
 from services.access import LOCAL, Caller
@@ -7,6 +8,9 @@ from services.database.schema import Job
 from services.errors import NotFoundError
 from services.jobs import metrics, queries
 from services.jobs.lifecycle import State
+from services.jobs.submission import submit
+from services.phase2.recipe import RestorationTraining
+from services.restoration.spec import Restoration
 
 OWNER = Caller(owner="local", scopes=frozenset({"read"}))
 STRANGER = Caller(owner="stranger", scopes=frozenset({"read"}))
@@ -37,6 +41,20 @@ def test_the_place_in_line_follows_priority_and_wait(desk, installation):
     desk.claim(desk.submit(priority=9))
     with installation.database.read() as session:
         assert [queries.queue_position(session, job) for job in jobs] == [3, 1, 4, 2]
+
+
+def test_a_line_is_of_all_types_that_wait_in_one_queue(desk, installation, add_dataset, add_model):
+    photograph = {"photograph.png": np.zeros((64, 64, 3), np.uint8)}
+    wanted = {"dataset_id": add_dataset(photograph).id, "preset": "quick-dncnn-denoising"}
+    training = RestorationTraining.model_validate(wanted)
+    restoration = Restoration(model_id=add_model().id, image_ids=(desk.seed.id,))
+    first = desk.submit()
+    with installation.database.write() as session:
+        second, other = (submit(session, spec, caller=LOCAL) for spec in (training, restoration))
+    third = desk.submit()
+    with installation.database.read() as session:
+        places = [queries.queue_position(session, job) for job in (first, second, third, other)]
+    assert places == [1, 2, 3, 1]
 
 
 def test_a_running_job_has_no_place_in_line_and_an_eta(desk, installation):

@@ -8,8 +8,9 @@ import pytest
 from services.database.schema import Job, Worker, now
 from services.jobs import claims, requests
 from services.jobs.claims import Claim
-from services.jobs.dispatch import QUEUES, Dispatcher
+from services.jobs.dispatch import Dispatcher
 from services.jobs.locks import Locks, this_host
+from services.jobs.queues import QUEUES
 from services.jobs.reaper import Reaper
 from services.settings import Settings
 
