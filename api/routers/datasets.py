@@ -122,7 +122,7 @@ def get_dataset_offset(dataset_id: DatasetId, caller: Reader, installed: Install
     response_class=Response,
     responses={
         204: {"description": "the bytes are kept", "headers": _UPLOAD_HEADERS},
-        **documented(401, 403, 404, 409, 415, 422, 503, 507),
+        **documented(401, 403, 404, 409, 413, 415, 422, 503, 507),
     },
     openapi_extra={
         "requestBody": {

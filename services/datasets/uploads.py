@@ -11,7 +11,7 @@ from services.datasets import catalogue
 from services.datasets.folders import check_location
 from services.datasets.source import AnySource, Folder, OnBadFile, Upload
 from services.datasets.spec import DatasetImport
-from services.errors import BadInputError, ConflictError, NotFoundError, Problem, TooLargeError
+from services.errors import ConflictError, NotFoundError, Problem, TooLargeError
 from services.ids import new_id
 from services.installation import Installation
 from services.jobs.submission import submit
@@ -84,7 +84,7 @@ def check_part(dataset: Dataset, offset: int, length: int) -> None:
             f"must begin with `Upload-Offset: {dataset.received}`, not {offset}"
         )
     if offset + length > size:
-        raise BadInputError(
+        raise TooLargeError(
             f"the part ends at byte {offset + length}, but the archive was announced with {size}: "
             "send the rest of it and no more, or make a new data set"
         )
@@ -97,7 +97,7 @@ def append(
 
     Nothing replaces what is kept: of two that send the same part one is refused.
 
-    Raises: ConflictError naming the right offset; BadInputError for more bytes than announced.
+    Raises: ConflictError naming the right offset; TooLargeError for more bytes than announced.
     """
     blobs = installation.blobs
     with installation.database.read() as session:
@@ -119,7 +119,7 @@ def append(
             # A part of no bytes at the end asks for an import that was deleted.
             whole = dataset.received == dataset.size and dataset.ready is None
             return dataset, _import(session, dataset) if whole and not dataset.job_id else None
-    except (ConflictError, NotFoundError):
+    except (ConflictError, NotFoundError, TooLargeError):
         blobs.delete(blob)
         raise
 

@@ -116,10 +116,10 @@ def test_parts_that_do_not_fit_are_refused_in_words(client: TestClient, assert_p
     assert send(client, dataset_id, 0, bytes(10)).status_code == 204
     problem = assert_problem(send(client, dataset_id, 0, bytes(10)), 409, "conflict")
     assert "Upload-Offset: 10`, not 0" in problem["detail"]
-    problem = assert_problem(send(client, dataset_id, 10, bytes(91)), 422, "bad_input")
+    problem = assert_problem(send(client, dataset_id, 10, bytes(91)), 413, "too_large")
     assert "announced with 100" in problem["detail"]
     unannounced = send(client, dataset_id, 10, iter([bytes(91)]))
-    assert_problem(unannounced, 422, "bad_input")
+    assert_problem(unannounced, 413, "too_large")
     for headers in ({"Upload-Offset": "-1"}, {"Upload-Offset": "x"}):
         assert_problem(send(client, dataset_id, 10, b"x", **headers), 422, "bad_input")
     answer = client.patch(

@@ -141,6 +141,9 @@ def test_openapi_is_a_contract(client: TestClient) -> None:
     ]
     assert {operation["operationId"] for operation in created} == {
         "upload_image",
+        "create_dataset",
+        "import_model",
+        "restore_image",
         "synthesize_image",
         "submit_job",
         "import_loss",

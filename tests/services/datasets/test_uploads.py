@@ -11,7 +11,6 @@ from services.database.schema import DatasetPart, Job
 from services.datasets import catalogue, uploads
 from services.datasets.source import Folder, Upload
 from services.errors import (
-    BadInputError,
     ConflictError,
     DiskFullError,
     NotFoundError,
@@ -53,7 +52,7 @@ def test_a_part_at_the_wrong_place_is_refused_and_the_right_one_named(desk, inst
     for offset in (0, 39, 41, 99):
         with pytest.raises(ConflictError, match=f"Upload-Offset: 40`, not {offset}"):
             append(installation, dataset, offset, b"x")
-    with pytest.raises(BadInputError, match="ends at byte 101, but the archive was announced with"):
+    with pytest.raises(TooLargeError, match="ends at byte 101, but the archive was announced with"):
         append(installation, dataset, 40, bytes(61))
     assert len(installation.blobs.keys("uploads")) == 1
     assert desk.row(dataset).received == 40
