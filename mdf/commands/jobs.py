@@ -274,7 +274,7 @@ def _describe_spec(job: Job) -> dict[str, str | None]:
     return {
         "work": describe_work(job),
         "seeds": ", ".join(spec.get("seed_image_ids", ())) or None,
-        "trained on": spec.get("dataset_id") if job.type == "restoration_training" else None,
+        "images of": spec.get("dataset_id"),
         "validated on": spec.get("validation_dataset_id"),
         "network": describe_network(network) if network else None,
         "trained with": describe_loss(loss) if loss else None,

@@ -10,12 +10,11 @@ from mdf.client import Model
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
 from mdf.commands.publications import delete, print_card, save
 from mdf.commands.task import (
-    RESTORATION_TASKS,
     Factor,
     Quality,
     Sigma,
     read_kind,
-    read_task,
+    read_restoration_task,
 )
 from mdf.commands.terminal import (
     age,
@@ -112,11 +111,7 @@ def import_file(
     api_key: ApiKey = None,
 ) -> None:
     """Add a model file to the catalogue: ours, or a public checkpoint of a known network."""
-    known_task = (
-        None
-        if task is None
-        else read_task(task, sigma=sigma, quality=quality, factor=factor, known=RESTORATION_TASKS)
-    )
+    known_task = read_restoration_task(task, sigma=sigma, quality=quality, factor=factor)
     known_network = None if network is None else read_kind(network, "--network")
     with connect(url, api_key) as client:
         model = client.models.import_file(file, name=name, network=known_network, task=known_task)

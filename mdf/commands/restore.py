@@ -35,7 +35,7 @@ def restore(
     ] = "png",
     quality: Annotated[
         int | None,
-        typer.Option("--quality", min=1, max=100, help="Of JPEG and WebP.", show_default="90"),
+        typer.Option("--quality", min=1, max=100, help="Of JPEG and WebP.", show_default="95"),
     ] = None,
     local: Annotated[
         bool,

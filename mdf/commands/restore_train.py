@@ -12,14 +12,13 @@ from mdf.commands.datasets import bring
 from mdf.commands.following import watch_to_success
 from mdf.commands.objective import check_loss_file, read_loss, resolve_losses
 from mdf.commands.task import (
-    RESTORATION_TASKS,
     Factor,
     Quality,
     Set,
     Sigma,
     read_kind,
+    read_restoration_task,
     read_settings,
-    read_task,
 )
 from mdf.commands.terminal import file_name, note, out
 from mdf.commands.train import print_result
@@ -118,14 +117,12 @@ def restore_train(
     if validation is not None:
         _check_source(validation, "--validation", local=local)
     given = {
-        "task": task
-        and read_task(task, sigma=sigma, quality=quality, factor=factor, known=RESTORATION_TASKS),
+        "task": read_restoration_task(task, sigma=sigma, quality=quality, factor=factor),
         "network": network and read_kind(network, "--network"),
         "loss": loss and read_loss(loss),
     }
     parts: dict[str, Any] = {part: value for part, value in given.items() if value}
     recipe = read_settings(settings)
-    title = name or f"{Path(source).stem or 'images'}-{preset}{_suffix(loss)}"
     if local:
         from mdf.commands.local_restoration import train_restorer_here
 
@@ -137,7 +134,7 @@ def restore_train(
             parts=parts,
             recipe=recipe,
             folder=folder or Path(),
-            stem=file_name(title),
+            stem=file_name(name or _title(Path(source).resolve().stem, preset, loss)),
         )
         print_result(None, paths, as_json=as_json)
         return
@@ -145,8 +142,10 @@ def restore_train(
     with connect(url, api_key) as client:
         if "loss" in parts:
             parts["loss"] = resolve_losses(parts["loss"], lambda id: _on_server(client, id))
+        dataset = client.datasets.get(bring(client, source))
+        title = name or _title(Path(dataset.name).stem, preset, loss)
         job = client.train_restorer(
-            bring(client, source),
+            dataset,
             validation_dataset=None if validation is None else bring(client, validation),
             preset=preset,
             **parts,
@@ -195,8 +194,7 @@ def _check_source(source: str, hint: str, *, local: bool) -> None:
         )
 
 
-def _suffix(loss: str | None) -> str:
-    """What tells trainings with different losses apart by name."""
-    if loss is None or is_id(loss, "loss") or not Path(loss).stem.isidentifier():
-        return ""
-    return f"-{Path(loss).stem}"
+def _title(data: str, preset: str, loss: str | None) -> str:
+    """What tells trainings on other images, or with other losses, apart by name."""
+    known = loss is not None and not is_id(loss, "loss") and not loss.lstrip().startswith("{")
+    return "-".join([data, preset, Path(str(loss)).stem] if known else [data, preset])

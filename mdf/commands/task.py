@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 TASKS = ("jpeg", "denoising", "sisr")
-RESTORATION_TASKS = (*TASKS, "demosaicking")
+_RESTORATION_TASKS = (*TASKS, "demosaicking")
 # Which task each of the options is of.
 _OWNERS = {"sigma": "denoising", "quality": "jpeg", "factor": "sisr"}
 
@@ -76,6 +76,26 @@ def read_task(
             param_hint="--task",
         )
     return {"kind": name} | {key: value for key, value in given.items() if value is not None}
+
+
+def read_restoration_task(
+    name: str | None,
+    *,
+    sigma: tuple[float, float] | None,
+    quality: tuple[int, int] | None,
+    factor: int | None,
+) -> dict[str, Any] | None:
+    """The task of a restorer; None if there is no `--task`."""
+    if name is not None:
+        return read_task(
+            name, sigma=sigma, quality=quality, factor=factor, known=_RESTORATION_TASKS
+        )
+    for option, value in {"sigma": sigma, "quality": quality, "factor": factor}.items():
+        if value is not None:
+            raise typer.BadParameter(
+                f"--{option} belongs to --task {_OWNERS[option]}: name that too"
+            )
+    return None
 
 
 def read_settings(changes: list[str] | None) -> dict[str, Any]:

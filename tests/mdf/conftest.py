@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -78,6 +79,38 @@ def trained(service: Service, seed_file: Path) -> Job:
     """A job that has succeeded."""
     with Client(service.url) as client:
         job = client.train(seed_file, "jpeg", preset="quick", recipe=TINY, name="cat-jpeg")
+        return client.jobs.wait(job.id, timeout=180)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four small photographs."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    folder.mkdir()
+    for number, column in enumerate(range(0, 400, 100)):
+        pixels = skimage.data.coffee()[100:180, column : column + 96]
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_restorer() -> dict[str, Any]:
+    """A network and a recipe of seconds for `quick-dncnn-jpeg`."""
+    return {
+        "network": {"kind": "dncnn", "depth": 3, "width": 4, "batch_norm": False},
+        "recipe": {"iterations": 6, "patch": 24, "batch": 2, "validate_every": 3},
+    }
+
+
+@pytest.fixture(scope="session")
+def restorer(service: Service, photos: Path, tiny_restorer: dict[str, Any]) -> Job:
+    """A restorer's training that has succeeded."""
+    with Client(service.url) as client:
+        job = client.train_restorer(
+            photos, preset="quick-dncnn-jpeg", loss="l1", name="photos-l1", **tiny_restorer
+        )
         return client.jobs.wait(job.id, timeout=180)
 
 
