@@ -30,9 +30,11 @@ from api.runtime import Runtime
 from services.installation import Installation
 
 DESCRIPTION = """\
-Trains task-specific image-restoration losses (MDF) on one image, and keeps them.
+Trains task-specific image-restoration losses (MDF) on one image, trains restoration networks with
+them on your images, and restores images.
 
-Upload a seed image, submit a job, follow its events, download the loss. Every refusal is
+Upload a seed image, submit a job, follow its events, download the loss. Upload a data set, submit
+a training, download the model or send it images. Every refusal is
 `application/problem+json` (RFC 9457) with a `code` for programs. Lists come in pages:
 `?limit&cursor`. Creating requests take an `Idempotency-Key`.
 """
