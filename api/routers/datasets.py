@@ -1,5 +1,6 @@
 """`/v1/datasets`: make, upload in parts, look at, delete."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
@@ -26,6 +27,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
 DatasetId = Annotated[str, Path(description="`ds_…`", max_length=64)]
 Position = Annotated[int, Path(ge=0, le=10**9, description="from 0, in the order of names")]
 
+_LONGEST_SILENCE = 60  # seconds
 _MEDIA_TYPE = "application/octet-stream"
 _UPLOAD_HEADERS = {
     "Upload-Offset": {"description": "bytes that are kept", "schema": {"type": "integer"}},
@@ -122,7 +124,7 @@ def get_dataset_offset(dataset_id: DatasetId, caller: Reader, installed: Install
     response_class=Response,
     responses={
         204: {"description": "the bytes are kept", "headers": _UPLOAD_HEADERS},
-        **documented(401, 403, 404, 409, 413, 415, 422, 503, 507),
+        **documented(401, 403, 404, 408, 409, 413, 415, 422, 503, 507),
     },
     openapi_extra={
         "requestBody": {
@@ -158,6 +160,8 @@ async def upload_dataset(
         ) from None
     try:
         offset = await _receive(request, shared, dataset_id, upload_offset, caller)
+    except ClientDisconnect:
+        return Response(status_code=400)  # to nobody
     finally:
         shared.uploads.release_on_behalf_of(request)
     return Response(status_code=204, headers={"Upload-Offset": str(offset)})
@@ -262,14 +266,30 @@ async def _receive(
             await anyio.to_thread.run_sync(shared.dispatcher.announce, job.id, job.type)
 
     try:
-        async for chunk in request.stream():
+        async for chunk in _chunks(request):
             gathered += chunk
             while len(gathered) > uploads.PART_BYTES:
                 await keep(uploads.PART_BYTES)
-    except ClientDisconnect:
-        pass  # what has come is kept all the same
+    except (ClientDisconnect, HTTPException):
+        await keep(len(gathered))  # what has come is kept all the same
+        raise
     await keep(len(gathered))
     return offset
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes; a sender who is silent for long makes room for others."""
+    chunks = request.stream()
+    while True:
+        with anyio.move_on_after(_LONGEST_SILENCE) as waiting:
+            chunk = await anext(chunks, None)
+        if waiting.cancelled_caught:
+            raise HTTPException(
+                408, f"nothing has come for {_LONGEST_SILENCE} seconds: go on where the upload is"
+            )
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _check(shared: Runtime, dataset_id: str, offset: int, length: int, caller: Caller) -> None:

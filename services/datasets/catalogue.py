@@ -47,11 +47,9 @@ class Described:
     error: str | None  # why it failed
 
 
-def get(session: Session, dataset_id: str, caller: Caller, *, for_update: bool = False) -> Dataset:
-    """The data set, if the caller may see it; `for_update` keeps others from changing it."""
+def get(session: Session, dataset_id: str, caller: Caller) -> Dataset:
+    """The data set, if the caller may see it."""
     query = select(Dataset).where(Dataset.id == dataset_id, caller.sees(Dataset.owner))
-    if for_update:
-        query = query.with_for_update()
     dataset = session.scalar(query, execution_options={"populate_existing": True})
     if dataset is None:
         raise NotFoundError(f"no data set {dataset_id}")

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from skimage import data
 
+from api.routers import datasets as router
 from services.access import LOCAL
 from services.datasets import catalogue, uploads
 from services.installation import Installation
@@ -271,3 +272,36 @@ def ask(host: str, port: int, line: bytes, body: bytes, media_type: bytes) -> by
         while more := connection.recv(65536):
             answer += more
     return answer.partition(b'"id": "')[2].partition(b'"')[0]
+
+
+def test_a_sender_who_falls_silent_makes_room(
+    live, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "_LONGEST_SILENCE", 0.3)
+    host, port = "127.0.0.1", int(live.url.rpartition(":")[2])
+    body = b'{"name": "x", "source": {"kind": "upload", "size": 1000}}'
+    dataset_id = ask(host, port, b"POST /v1/datasets", body, b"application/json")
+    with socket.create_connection((host, port), timeout=10) as connection:
+        connection.sendall(
+            b"PATCH /v1/datasets/" + dataset_id + b"/content HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: application/octet-stream\r\nUpload-Offset: 0\r\n"
+            b"Content-Length: 1000\r\n\r\n" + bytes(600)
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+    with installation.database.read() as session:
+        assert catalogue.get(session, dataset_id.decode(), LOCAL).received == 600
+
+
+def test_a_server_takes_so_many_uploads_and_no_more(
+    client: TestClient, assert_problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = archive()
+    dataset_id = create(client, len(content))["id"]
+    limiter = client.app.state.runtime.uploads
+    for place in range(int(limiter.total_tokens)):
+        client.portal.call(limiter.acquire_on_behalf_of, place)
+    refused = send(client, dataset_id, 0, content)
+    assert_problem(refused, 503, "unavailable")
+    assert refused.headers["retry-after"] == "5"
+    client.portal.call(limiter.release_on_behalf_of, 0)
+    assert send(client, dataset_id, 0, content).status_code == 204
