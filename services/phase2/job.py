@@ -45,7 +45,13 @@ def train_restorer_job(installation: Installation, job: Job, run: JobRun) -> Pub
     plan, blobs = spec.resolved(), installation.blobs
     given = _gather(installation, spec, plan)
     trained = train_restorer(
-        plan, given.pictures, given.validation, given.losses, run, initial=given.initial
+        plan,
+        given.pictures,
+        given.validation,
+        given.losses,
+        run,
+        initial=given.initial,
+        perceptual_weights=installation.settings.perceptual_weights,
     )
     named = {**trained.manifest.dataset, **given.dataset}
     manifest = trained.manifest.model_copy(update={"dataset": named})

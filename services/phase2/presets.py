@@ -91,7 +91,10 @@ _QUICK_DNCNN = RestorationRecipe(
     patch=48,
     batch=8,
     iterations=1000,
-    optimiser=Adam(learning_rate=2e-3),
+    # High, since at 2e-3 it takes long to unlearn what the random weights add to the image
+    # (denoising, after 300 iterations: 25.1 dB against 23.6 dB); the cap keeps it stable.
+    optimiser=Adam(learning_rate=6e-3),
+    clip_norm=0.1,
     schedule=Cosine(),
     warmup=20,
     ema=0.98,
@@ -126,6 +129,8 @@ PRESETS: dict[PresetName, Preset] = {
             patches_per_image=_DNCNN_PATCHES,
             optimiser=Sgd(learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
             schedule=Exponential(final=1e-4),
+            # Ours: the step of 0.1 is beyond what the last, unnormalised layer stands at first.
+            clip_norm=0.1,
             validate_every=3000,
             cache_bytes=8 * GIB,
         ),
@@ -201,8 +206,8 @@ PRESETS: dict[PresetName, Preset] = {
         recipe=RestorationRecipe(
             patch=96,
             batch=8,
-            iterations=1200,
-            optimiser=Adam(learning_rate=1e-3),
+            iterations=1500,
+            optimiser=Adam(learning_rate=2e-3),
             schedule=Cosine(),
             warmup=20,
             ema=0.98,
