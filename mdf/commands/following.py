@@ -16,7 +16,7 @@ _STATES = {
     "canceling": "canceling",
 }
 # What the steps of a job are, if they are not iterations.
-_UNITS = {"restoration": "image", "dataset_import": "file"}
+_UNITS = {"restoration": "image", "dataset_import": "step"}
 
 
 def watch(client: Client, job_id: str) -> Job:
