@@ -1,8 +1,9 @@
 """GMSD (Xue, Zhang, Mou and Bovik 2014): how unevenly the gradients of two images agree.
 
-The luma is averaged over 2×2 pixels and every second one kept; gradients are Prewitt's, with zeros
-beyond the border, as in the authors' program. The score is the standard deviation (population) of
-the gradients' similarity over the pixels: 0 for equal images.
+The luma is averaged over 2×2 pixels and every second one kept; gradients are Prewitt's. Beyond the
+border stand zeros, for odd sizes also in the last averages, as in the authors' program. The score
+is the standard deviation (population) of the gradients' similarity over the pixels: 0 for equal
+images.
 """
 
 import torch
@@ -19,10 +20,15 @@ _FLOOR = 1e-6
 
 def gmsd(x: Tensor, y: Tensor) -> Tensor:
     """GMSD of each image, (N,); x, y (N, 1 or 3, H, W) in [0, 1], H and W ≥ 2."""
-    a, b = (gradient_magnitude(F.avg_pool2d(luma(image), 2)) for image in (x, y))
+    a, b = (gradient_magnitude(_halved(luma(image))) for image in (x, y))
     similarity = (2 * a * b + C) / (a.square() + b.square() + C)
     variance = similarity.var(dim=(1, 2, 3), correction=0)
     return torch.sqrt(variance + _FLOOR**2) - _FLOOR
+
+
+def _halved(image: Tensor) -> Tensor:
+    height, width = image.shape[2:]
+    return F.avg_pool2d(F.pad(image, (0, width % 2, 0, height % 2)), 2)
 
 
 def gradient_magnitude(image: Tensor) -> Tensor:
