@@ -37,11 +37,12 @@ class Row:
 
 
 def photograph(name: str) -> "NDArray[np.uint8]":
-    """One of PHOTOGRAPHS, (H, W, 3) in RGB."""
+    """One of scikit-image's photographs, (H, W, 3) in RGB."""
+    import numpy as np
     import skimage.data
 
     pixels: NDArray[np.uint8] = getattr(skimage.data, name)()
-    return pixels
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def measure(loss: "MDFLoss", task: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
