@@ -8,11 +8,12 @@ never wait for each other.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.database import hold
-from services.database.schema import Image, Loss, Model
+from services.database.schema import DatasetImage, Image, Loss, Model
 from services.datasets import catalogue as datasets
 from services.datasets.spec import DatasetImport
 from services.errors import BadInputError, NotFoundError, Problem
@@ -22,8 +23,10 @@ from services.losses import catalogue as losses
 from services.phase1.recipe import DiscriminatorTraining, check_seed_size
 from services.phase2 import objective
 from services.phase2.recipe import RestorationTraining, RestorerPlan
+from services.restoration.size import check_size
 from services.restoration.spec import Restoration
 from services.restorers import catalogue as models
+from services.restorers.networks import NETWORK
 
 
 def admit(session: Session, spec: AnySpec, caller: Caller) -> dict[str, Any]:
@@ -98,11 +101,22 @@ def _check_start(plan: RestorerPlan, start: Model) -> None:
 
 def _check_restoration(session: Session, spec: Restoration, caller: Caller) -> None:
     _hold_all(session, spec.model_id, spec.dataset_id)
-    models.referenced(session, spec.model_id, caller, "/model_id")
+    model = models.referenced(session, spec.model_id, caller, "/model_id")
+    scale = NETWORK.validate_python(model.manifest["network"]).scale
+    sized: list[tuple[str, Image | DatasetImage]] = []  # each with what names it
     if spec.dataset_id is not None:
         datasets.referenced(session, spec.dataset_id, caller, "/dataset_id")
+        query = select(DatasetImage).where(DatasetImage.dataset_id == spec.dataset_id)
+        sized += [("/dataset_id", image) for image in session.scalars(query)]
     if spec.image_ids is not None:
-        _held_images(session, spec.image_ids, "/image_ids", caller)
+        sized += _held_images(session, spec.image_ids, "/image_ids", caller)
+    for pointer, image in sized:
+        try:
+            check_size((image.width, image.height), scale, spec.format)
+        except BadInputError as error:
+            raise BadInputError(
+                f"{image.name}: {error.message}", problems=(Problem(pointer, error.message),)
+            ) from None
 
 
 def _check_import(session: Session, spec: DatasetImport, caller: Caller) -> None:

@@ -6,7 +6,7 @@ The pixels stay 8-bit from end to end; numbers in floating point exist for one t
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +17,12 @@ from torch import Tensor
 from models.restorers import Restorer
 from services.errors import BadInputError
 from services.images.decoding import Limits, decode
+from services.restoration.size import MAX_PIXELS, check_size
+from services.restoration.spec import PictureFormat
 from services.restoration.tiling import OnTile, Window, restore_tiles
 from services.settings import load_settings
 
-OutputFormat = Literal["png", "jpeg", "webp"]
-
-MAX_PIXELS = 100_000_000  # of a result
 QUALITY = 95  # of JPEG and WebP
-MAX_SIDES: dict[OutputFormat, int] = {"jpeg": 65_535, "webp": 16_383}  # of the formats
 
 Pixels = NDArray[np.uint8]
 
@@ -47,7 +45,7 @@ def restore_picture(
     restorer: Restorer,
     content: bytes,
     *,
-    format: OutputFormat = "png",
+    format: PictureFormat = "png",
     quality: int | None = None,
     on_tile: OnTile | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -82,8 +80,8 @@ def restore_picture(
         content = decode(content, replace(limits, min_side=1), keep_alpha=True).png
     pixels = _open(content)
     del content
-    height, width = (side * restorer.scale for side in pixels.shape[:2])
-    _check_size(width, height, restorer, format, max_pixels)
+    height, width = pixels.shape[:2]
+    check_size((width, height), restorer.scale, format, max_pixels=max_pixels)
     restored = _restore(restorer, pixels, on_tile)
     return _encode(restored, format, quality)
 
@@ -164,14 +162,14 @@ def _share(on_tile: OnTile | None, number: int, count: int) -> OnTile | None:
     return lambda done, total: on_tile(number * total + done, count * total)
 
 
-def _encode(pixels: Pixels, form: OutputFormat, quality: int | None) -> RestoredPicture:
+def _encode(pixels: Pixels, form: PictureFormat, quality: int | None) -> RestoredPicture:
     height, width, channels = pixels.shape
     notes: list[str] = []
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)  # L, LA, RGB, RGBA
     if form == "jpeg" and channels in (2, 4):
         image = _over_white(image)
         notes.append("transparency laid over white: JPEG has none")
-    options: dict[OutputFormat, dict[str, Any]] = {
+    options: dict[PictureFormat, dict[str, Any]] = {
         "png": {"compress_level": 2},
         "jpeg": {"quality": quality or QUALITY, "subsampling": "4:4:4"},
         "webp": {"quality": quality or QUALITY, "exact": True},
@@ -188,7 +186,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _check_quality(form: OutputFormat, quality: int | None) -> None:
+def _check_quality(form: PictureFormat, quality: int | None) -> None:
     if quality is None:
         return
     if form == "png":
@@ -198,20 +196,3 @@ def _check_quality(form: OutputFormat, quality: int | None) -> None:
         )
     if not 1 <= quality <= 100:
         raise BadInputError(f"quality is {quality}; it must be from 1 (worst) to 100")
-
-
-def _check_size(
-    width: int, height: int, restorer: Restorer, form: OutputFormat, max_pixels: int
-) -> None:
-    result = f"the result would be {width} × {height} pixels"
-    if restorer.scale > 1:
-        result += f" (the model enlarges by {restorer.scale})"
-    if width * height > max_pixels:
-        raise BadInputError(
-            f"{result}; at most {max_pixels / 1e6:g} megapixels are restored: take a smaller image"
-        )
-    side = MAX_SIDES.get(form)
-    if side is not None and max(width, height) > side:
-        raise BadInputError(
-            f"{result}; {form} files have at most {side} pixels a side: take the format png"
-        )

@@ -13,6 +13,7 @@ from skimage import data
 
 from services.access import LOCAL
 from services.database.schema import Dataset, Image, Job, Model
+from services.errors import BadInputError
 from services.images import catalogue as images
 from services.installation import Installation
 from services.jobs import claims, parts, queries
@@ -20,6 +21,7 @@ from services.jobs.claims import Claim
 from services.jobs.execution import COMPUTATIONS, execute
 from services.jobs.run import JobRun
 from services.jobs.submission import submit
+from services.restoration import job as restoration
 from services.restoration.job import unique
 from services.restoration.spec import Restoration
 from services.run import Canceled, Paused, Signal
@@ -155,14 +157,30 @@ def test_a_data_set_is_restored_as_it_is_ordered(
         assert archive.namelist() == ["day/a.png", "day/a-2.png", "day/b.png"]
 
 
-def test_an_image_that_cannot_be_restored_is_named(
+def test_an_image_whose_result_would_be_too_large_is_refused_at_the_door(
     installation: Installation, three: list[Image], enlarging: Model
 ) -> None:
     wide = add_image(installation, np.zeros((40, 6000, 3), np.uint8), "wide.png")
-    job = submitted(
-        installation, model_id=enlarging.id, image_ids=[three[0].id, wide.id], format="webp"
-    )
-    with pytest.raises(Exception, match=r"wide\.webp: the result would be 18000 × 120 pixels"):
+    wanted = {"model_id": enlarging.id, "image_ids": [three[0].id, wide.id]}
+    submitted(installation, **wanted)
+    with pytest.raises(BadInputError, match=r"wide\.png: the result would be 18000 ×") as caught:
+        submitted(installation, **wanted, format="webp")
+    assert caught.value.problems[0].pointer == "/image_ids/1"
+
+
+def test_an_image_that_cannot_be_restored_is_named(
+    installation: Installation,
+    three: list[Image],
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[three[1].id])
+
+    def fail(*_: object, **__: object) -> None:
+        raise BadInputError("the model gives values that are not finite")
+
+    monkeypatch.setattr(restoration, "restore_picture", fail)
+    with pytest.raises(BadInputError, match=r"^b\.png: the model gives values"):
         run(installation, job, Watched())
 
 

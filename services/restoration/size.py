@@ -1,0 +1,33 @@
+"""How large a restored image may be; nothing here imports torch."""
+
+from services.errors import BadInputError
+from services.restoration.spec import PictureFormat
+
+MAX_PIXELS = 100_000_000  # of a result
+MAX_SIDES: dict[PictureFormat, int] = {"jpeg": 65_535, "webp": 16_383}  # of the formats
+
+
+def check_size(
+    size: tuple[int, int], scale: int, form: PictureFormat, *, max_pixels: int = MAX_PIXELS
+) -> None:
+    """Refuse an image of that (width, height), px, whose result would be too large.
+
+    Args:
+        size: of the image, before it is restored.
+        scale: by which the model enlarges.
+        form: of the restored file.
+        max_pixels: of the result.
+    """
+    width, height = (side * scale for side in size)
+    result = f"the result would be {width} × {height} pixels"
+    if scale > 1:
+        result += f" (the model enlarges by {scale})"
+    if width * height > max_pixels:
+        raise BadInputError(
+            f"{result}; at most {max_pixels / 1e6:g} megapixels are restored: take a smaller image"
+        )
+    side = MAX_SIDES.get(form)
+    if side is not None and max(width, height) > side:
+        raise BadInputError(
+            f"{result}; {form} files have at most {side} pixels a side: take the format png"
+        )
