@@ -163,10 +163,10 @@ async def compare_images(
     "/{loss_id}",
     status_code=204,
     operation_id="delete_loss",
-    responses=documented(401, 403, 404),
+    responses=documented(401, 403, 404, 409),
 )
 def delete_loss(loss_id: LossId, caller: Writer, installed: Installed) -> None:
-    """Delete a loss and its files; the job that trained it stays."""
+    """Delete a loss that no unfinished job needs, and its files; the job that trained it stays."""
     catalogue.delete(installed.database, installed.blobs, loss_id, caller)
 
 
