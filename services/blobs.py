@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -109,13 +109,12 @@ class Blobs:
         except (ObjectMissing, FileNotFoundError):
             return
 
-    def delete_below(self, prefix: str) -> None:
-        """Remove all blobs below `prefix`: many in one request, where the store can."""
-        keys = self.keys(prefix)
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove those blobs: many in one request, where the store can."""
         if not keys:
             return
         try:
-            obstore.delete(self._store, keys)
+            obstore.delete(self._store, list(keys))
         except (ObjectMissing, FileNotFoundError):  # another was quicker with some of them
             for key in keys:
                 self.delete(key)

@@ -257,8 +257,8 @@ def _wait(client: Client, dataset: Dataset) -> Dataset:
     dataset = client.datasets.wait(dataset.id)
     if dataset.error is not None:
         note(f"{dataset.id} ({dataset.name}) failed: {dataset.error}")
-    else:
-        note(f"{dataset.id} ({dataset.name}) is ready: {dataset.images} images")
+        return dataset
+    note(f"{dataset.id} ({dataset.name}) is ready: {dataset.images} images")
     for bad in dataset.bad_files[:_SHOWN_BAD_FILES]:
         note(f"not taken: {bad.name}: {bad.reason}")
     more = dataset.bad_file_count - _SHOWN_BAD_FILES

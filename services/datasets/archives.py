@@ -19,7 +19,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import IO, cast
 
-from services.datasets.members import CHUNK, BadMemberError, Member, Source, shown, unreadable
+from services.datasets.members import (
+    CHUNK,
+    BadMemberError,
+    Member,
+    Source,
+    check_count,
+    shown,
+    unreadable,
+)
 from services.errors import BadInputError
 
 ACCEPTED = "a zip archive, or tar, plain or compressed by gzip, bzip2 or xz"
@@ -94,7 +102,7 @@ class _Zip:
             self._zip = zipfile.ZipFile(cast("IO[bytes]", self._file))
         self._infos = self._zip.infolist()
         self.steps = len(self._infos)
-        _check_count(self.steps, max_members)
+        check_count(self.steps, max_members)
 
     def members(self) -> Iterator[tuple[int, Member]]:
         """Each file of the table of contents."""
@@ -146,7 +154,7 @@ class _Tar:
             if info is None:
                 break
             count += 1
-            _check_count(count, self._max_members)
+            check_count(count, self._max_members)
             if info.isdir():
                 continue
             fault = _tar_fault(info)
@@ -324,14 +332,6 @@ def _read_whole(member: IO[bytes], limit: int) -> bytes:
     while len(content) < limit and (more := member.read(min(CHUNK, limit - len(content)))):
         content += more
     return bytes(content)
-
-
-def _check_count(count: int, most: int) -> None:
-    if count > most:
-        raise BadInputError(
-            f"the archive has more than {most} members, which is the most that is accepted: "
-            "make several data sets of it, or set MDF_MAX_DATASET_IMAGES"
-        )
 
 
 @contextmanager

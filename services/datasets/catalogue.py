@@ -136,7 +136,7 @@ def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) ->
         session.delete(dataset)
     # After the commit: no row may be left without its blob.
     blobs.delete(sheet_key(dataset_id))
-    blobs.delete_below(upload_folder(dataset_id))
+    blobs.delete_all(blobs.keys(upload_folder(dataset_id)))
     free(database, blobs, digests)
 
 
@@ -150,8 +150,8 @@ def free(database: Database, blobs: Blobs, digests: Collection[str]) -> None:
             if _importing(session):
                 return
             query = select(DatasetImage.digest).where(DatasetImage.digest.in_(some))
-            for digest in set(some) - set(session.scalars(query)):
-                blobs.delete(image_key(digest))
+            unused = set(some) - set(session.scalars(query))
+            blobs.delete_all([image_key(digest) for digest in unused])
 
 
 def keep_files(database: Database) -> None:
@@ -173,12 +173,8 @@ def sweep(database: Database, blobs: Blobs) -> None:
         unready = set(session.scalars(select(Dataset.id).where(Dataset.ready.is_(None))))
         known = set(session.scalars(select(Dataset.id)))
         kept = set(session.scalars(select(DatasetImage.digest).distinct())) if files else set()
-    for key in uploads:
-        if key.split("/")[1] not in unready:
-            blobs.delete(key)
-    for key in sheets:
-        if _stem(key) not in known:
-            blobs.delete(key)
+    blobs.delete_all([key for key in uploads if key.split("/")[1] not in unready])
+    blobs.delete_all([key for key in sheets if _stem(key) not in known])
     free(database, blobs, [digest for key in files if (digest := _stem(key)) not in kept])
 
 

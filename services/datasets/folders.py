@@ -10,7 +10,7 @@ import obstore
 from obstore.exceptions import BaseError as ObjectStoreError
 from obstore.store import ObjectStore, from_url
 
-from services.datasets.members import BadMemberError, Member, Source, unreadable
+from services.datasets.members import BadMemberError, Member, Source, check_count, unreadable
 from services.errors import BadInputError, Problem
 from services.settings import BUCKET_SCHEMES
 
@@ -62,7 +62,7 @@ class _Folder:
         self.steps = 0
         for _, _, files in os.walk(folder):
             self.steps += len(files)
-            _check_count(self.steps, max_members)
+            check_count(self.steps, max_members)
 
     def members(self) -> Iterator[tuple[int, Member]]:
         """Each file, a folder's own before those of the folders in it."""
@@ -88,7 +88,7 @@ class Bucket:
         try:
             for some in obstore.list(store):
                 self._files += [(entry["path"], entry["size"]) for entry in some]
-                _check_count(len(self._files), max_members)
+                check_count(len(self._files), max_members)
         except ObjectStoreError as error:
             raise _refusal(f"the bucket cannot be listed: {_line(error)}") from error
         self._files.sort()
@@ -133,14 +133,6 @@ def _read(name: str, descriptor: int, limit: int) -> bytes:
 
 def _is_link(name: str, descriptor: int) -> bool:
     return stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
-
-
-def _check_count(count: int, most: int) -> None:
-    if count > most:
-        raise _refusal(
-            f"the folder has more than {most} files, which is the most that is accepted: "
-            "import its parts as several data sets, or set MDF_MAX_DATASET_IMAGES"
-        )
 
 
 def _refusal(message: str) -> BadInputError:

@@ -314,7 +314,7 @@ class _Import:
 
             def clear(_: Session) -> None:
                 try:
-                    blobs.delete_below(catalogue.upload_folder(dataset_id))
+                    blobs.delete_all(blobs.keys(catalogue.upload_folder(dataset_id)))
                 except Exception as error:  # noqa: BLE001 - the data set is there; a sweep follows
                     _log.warning("the upload of %s is not cleared away: %s", dataset_id, error)
 

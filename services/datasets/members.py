@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.errors import BadInputError
+
 CHUNK = 1 << 18  # bytes that are read at a time
 MAX_NAME = 500  # characters
 
@@ -39,6 +41,15 @@ class Source(Protocol):
 
         Raises: BadInputError if the whole cannot be read, or not any further.
         """
+
+
+def check_count(count: int, most: int) -> None:
+    """Refuse what holds too many files."""
+    if count > most:
+        raise BadInputError(
+            f"there are more than {most} files and folders, which is the most that is accepted: "
+            "make several data sets of them, or set MDF_MAX_DATASET_IMAGES"
+        )
 
 
 def shown(name: str) -> str:

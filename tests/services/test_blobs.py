@@ -133,3 +133,12 @@ def test_a_bucket_that_fails_is_a_storage_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(obstore, "put", fail)
     with pytest.raises(StorageError, match="no route"):
         blobs.put("a", b"x")
+
+
+def test_many_blobs_go_at_once_also_if_some_have_gone(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    for key in ("a/1", "a/2", "b/3"):
+        blobs.put(key, b"x")
+    blobs.delete_all(["a/1", "a/gone", "a/2"])
+    assert blobs.keys("") == ["b/3"]
+    blobs.delete_all([])

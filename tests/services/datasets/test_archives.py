@@ -328,7 +328,7 @@ def test_members_are_counted() -> None:
         zip_of(*many),
     ):
         assert len(entries(content, max_members=101)) == 101
-        with pytest.raises(BadInputError, match="more than 100 members"):
+        with pytest.raises(BadInputError, match="more than 100 files"):
             entries(content, max_members=100)
 
 
