@@ -50,7 +50,11 @@ def open_folder(location: str, roots: Sequence[str], *, max_members: int) -> Sou
     """The files in what `check_location` allows, and in the folders below it."""
     place = check_location(location, roots)
     if place.startswith(BUCKET_SCHEMES):
-        return Bucket(from_url(place), max_members)
+        try:
+            store = from_url(place)
+        except (ObjectStoreError, ValueError) as error:  # no credentials, say
+            raise _refusal(f"the bucket cannot be opened: {_line(error)}") from error
+        return Bucket(store, max_members)
     return _Folder(Path(place), max_members)
 
 
