@@ -32,7 +32,7 @@ def _picture(file: Path) -> Picture:
     pixels = _pixels(file)
     height, width = pixels.shape[:2]
     read: Callable[[], np.ndarray] = lambda: _pixels(file)  # noqa: E731 - typed
-    return Picture(file.name, pixel_digest(pixels), width, height, read)
+    return Picture(file.name, pixel_digest(width, height, pixels.tobytes()), width, height, read)
 
 
 @cache
