@@ -8,6 +8,7 @@ import torch
 
 from models.restorers.dncnn import DnCNN
 from models.restorers.edsr import EDSR
+from models.restorers.msrresnet import MSRResNet
 from models.restorers.restorer import Hyperparameter, Restorer
 from models.restorers.rrdbnet import RRDBNet
 from models.restorers.srcnn import SRCNN
@@ -16,7 +17,10 @@ from models.restorers.vgg_discriminator import VGGDiscriminator
 from models.restorers.zhao import ZhaoNet
 
 RESTORERS: Mapping[str, type[Restorer]] = MappingProxyType(
-    {network.kind: network for network in (EDSR, SRResNet, DnCNN, RRDBNet, ZhaoNet, SRCNN)}
+    {
+        network.kind: network
+        for network in (EDSR, SRResNet, MSRResNet, DnCNN, RRDBNet, ZhaoNet, SRCNN)
+    }
 )
 
 
@@ -43,6 +47,7 @@ __all__ = [
     "SRCNN",
     "DnCNN",
     "Hyperparameter",
+    "MSRResNet",
     "RRDBNet",
     "Restorer",
     "SRResNet",

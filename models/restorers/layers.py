@@ -19,6 +19,28 @@ def convolutions(module: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
             yield layer
 
 
+def enlarged(image: Tensor, scale: int) -> Tensor:
+    """Bilinear interpolation, (N, C, H, W) → (N, C, H·scale, W·scale); edges are repeated.
+
+    As torch's with `align_corners=False`, but the weights do not depend on where in the image a
+    pixel is: torch computes them of its coordinates, whose rounding differs from tile to tile.
+    """
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    phases = [
+        part for rows in _phases(padded, scale, dim=2) for part in _phases(rows, scale, dim=3)
+    ]
+    return F.pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), scale)
+
+
+def _phases(padded: Tensor, scale: int, *, dim: int) -> Iterator[Tensor]:
+    """The pixels at each place within the enlarged ones, along one dimension; its padding goes."""
+    side = padded.shape[dim] - 2
+    before, here, after = (padded.narrow(dim, start, side) for start in range(3))
+    for phase in range(scale):
+        offset = (phase + 0.5) / scale - 0.5
+        yield torch.lerp(here, before if offset < 0 else after, abs(offset))
+
+
 class MeanShift(nn.Module):
     """A fixed linear map of the colours: takes the mean colour away, or adds it.
 

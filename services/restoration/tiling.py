@@ -9,6 +9,7 @@ The two halves of a network are tiled apart. `features` needs the wide surroundi
 memory for each pixel; `reconstruct`, at several times the size, the reverse.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -136,12 +137,14 @@ def restore_tiles(
     done = 0
     for outer, inner in plan:
         seen = outer.grown(margin, within=padded)
-        features = restorer.features(_read(read, seen, image).to(device))
+        with _full_precision():
+            features = restorer.features(_read(read, seen, image).to(device))
         seen_features, all_features = seen.divided(fold), padded.divided(fold)
         for window in inner:
             kept = window.divided(fold)
             around = kept.grown(restorer.tail_radius, within=all_features)
-            part = restorer.reconstruct(features[..., *around.seen_from(seen_features).slices])
+            with _full_precision():
+                part = restorer.reconstruct(features[..., *around.seen_from(seen_features).slices])
             enlargement = fold * scale
             part = part[..., *kept.seen_from(around).scaled(enlargement).slices]
             result = window.scaled(scale).grown(0, within=image.scaled(scale))  # without padding
@@ -152,6 +155,17 @@ def restore_tiles(
             done += 1
             if on_tile is not None:
                 on_tile(done, total)
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Convolutions on a GPU in float32, not in TF32, whose rounding would let seams show."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _read(read: Callable[[Window], Tensor], window: Window, image: Window) -> Tensor:

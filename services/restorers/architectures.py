@@ -18,14 +18,14 @@ from models.restorers.edsr import EDSR
 State = dict[str, Tensor]
 Found = tuple[dict[str, Any], State]
 
-KNOWN = "EDSR, SRResNet, DnCNN, RRDBNet (ESRGAN, Real-ESRGAN), SRCNN and Zhao's network"
+KNOWN = "EDSR, SRResNet, MSRResNet, DnCNN, RRDBNet (ESRGAN, Real-ESRGAN), SRCNN and Zhao's network"
 
 _TORCH_EPSILON = 1e-5  # of torch's BatchNorm, if nobody says otherwise
 
 
 def detect(state: State) -> Found | None:
     """The specification of the network, as plain data, and its state dict by our names."""
-    for recognise in (_edsr, _srresnet, _rrdbnet, _dncnn, _srcnn):
+    for recognise in (_edsr, _srresnet, _msrresnet, _rrdbnet, _dncnn, _srcnn):
         if (found := recognise(state)) is not None:
             return found
     return None
@@ -66,6 +66,22 @@ def _srresnet(state: State) -> Found | None:
         "scale": _subpixel_scale(state, convolutions),
         "blocks": _count(state, r"trunk\.\d+\.rcb\.0\.weight"),
         "width": state["conv1.0.weight"].shape[0],
+    }
+    return spec, state
+
+
+def _msrresnet(state: State) -> Found | None:
+    """MSRResNet of XPixelGroup/BasicSR, and of the release of ESRGAN before it."""
+    state = _renamed(state, {r"recon_trunk\.": "body.", r"HRconv\.": "conv_hr."})
+    needed = {"conv_first.weight", "body.0.conv1.weight", "upconv1.weight", "conv_last.weight"}
+    if not needed <= state.keys():
+        return None
+    spec = {
+        "kind": "msrresnet",
+        "scale": _subpixel_scale(state, ["upconv1.weight", "upconv2.weight"]),
+        "channels": state["conv_last.weight"].shape[0],
+        "blocks": _count(state, r"body\.\d+\.conv1\.weight"),
+        "width": state["conv_first.weight"].shape[0],
     }
     return spec, state
 

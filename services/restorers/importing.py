@@ -41,8 +41,8 @@ def convert(
     """Read a restorer's file by its content, never executing it, and write it in our formats.
 
     Args:
-        content: our artefact; or a state dict of EDSR, SRResNet, DnCNN, RRDBNet, SRCNN or Zhao's
-            network as safetensors or `.pth`, by the names of the public releases.
+        content: our artefact; or the state dict of a network that is known
+            (`architectures.KNOWN`) as safetensors or `.pth`, by the names of the public releases.
         network: hyperparameters that its tensors do not tell, or all of them, as in
             `services.restorers.networks`; `{"residual_scale": 0.1}` is one.
         task: what the file was trained for, if the file does not say.

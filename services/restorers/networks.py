@@ -53,6 +53,16 @@ class SrResNet(_Network):
     channels: ClassVar[int] = 3
 
 
+class MsrResNet(_Network):
+    """SRResNet without BatchNorm and with a bilinear skip, as Wang et al. 2018 train it."""
+
+    kind: Literal["msrresnet"] = "msrresnet"
+    scale: Annotated[Literal[2, 3, 4], Field(description="sides of the result over the input's")]
+    channels: Colours = 3
+    blocks: Annotated[int, Field(ge=1, le=64, description="residual blocks")] = 16
+    width: Width = 64
+
+
 class DnCnn(_Network):
     """Zhang et al. 2017: predicts what is wrong with the image, and takes it away."""
 
@@ -105,7 +115,7 @@ class SrCnn(_Network):
 
 
 AnyNetwork = Annotated[
-    Edsr | SrResNet | DnCnn | RrdbNet | ZhaoNet | SrCnn, Field(discriminator="kind")
+    Edsr | SrResNet | MsrResNet | DnCnn | RrdbNet | ZhaoNet | SrCnn, Field(discriminator="kind")
 ]
 
 NETWORK: TypeAdapter[AnyNetwork] = TypeAdapter(AnyNetwork)

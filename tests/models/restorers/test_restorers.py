@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from models.restorers import RESTORERS, Restorer, VGGDiscriminator, create, initialise
+from models.restorers.layers import enlarged
 
 SMALL = [
     {"kind": "edsr", "scale": 2, "blocks": 2, "width": 8},
@@ -13,6 +14,9 @@ SMALL = [
     {"kind": "srresnet", "scale": 2, "blocks": 1, "width": 8},
     {"kind": "srresnet", "scale": 3, "blocks": 1, "width": 8},
     {"kind": "srresnet", "scale": 4, "blocks": 2, "width": 8},
+    {"kind": "msrresnet", "scale": 2, "blocks": 1, "width": 8},
+    {"kind": "msrresnet", "scale": 3, "blocks": 2, "width": 8, "channels": 1},
+    {"kind": "msrresnet", "scale": 4, "blocks": 1, "width": 8},
     {"kind": "dncnn", "depth": 5, "width": 8},
     {"kind": "dncnn", "depth": 3, "width": 8, "channels": 1, "batch_norm": False},
     {"kind": "rrdbnet", "scale": 4, "blocks": 1, "width": 8, "growth": 4},
@@ -113,6 +117,7 @@ def test_the_tail_depends_on_as_many_features_around_it_as_declared(hyperparamet
         ({"kind": "edsr", "scale": 2}, 1_369_859),
         ({"kind": "edsr", "scale": 4, "blocks": 32, "width": 256}, 43_089_923),
         ({"kind": "rrdbnet", "scale": 4}, 16_697_987),
+        ({"kind": "msrresnet", "scale": 4}, 1_517_571),
         ({"kind": "dncnn", "depth": 20, "batch_norm": False}, 668_227),
         ({"kind": "dncnn", "depth": 17, "batch_norm": False, "channels": 1}, 555_137),
         # 64 × 9 × 9 × 3 + 64 × 5 × 5 × 64 + 3 × 5 × 5 × 64 weights, 131 biases, 2 slopes
@@ -186,6 +191,22 @@ def test_edsr_computes_the_same_in_either_range_but_for_its_biases():
     torch.testing.assert_close(wide(image), unit(image), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_enlarging_is_bilinear(scale):
+    image = torch.rand(2, 3, 5, 8, dtype=torch.float64)
+    expected = nn.functional.interpolate(image, scale_factor=scale, mode="bilinear")
+    torch.testing.assert_close(enlarged(image, scale), expected)
+
+
+def test_msrresnet_without_its_trained_layers_enlarges():
+    network = build({"kind": "msrresnet", "scale": 4, "blocks": 1, "width": 4})
+    with torch.no_grad():
+        network.conv_last.weight.zero_()
+    image = torch.rand(1, 3, 6, 7)
+    expected = nn.functional.interpolate(image, scale_factor=4, mode="bilinear")
+    torch.testing.assert_close(network(image), expected)
+
+
 def test_the_discriminator_halves_an_image_five_times_and_judges_it():
     network = VGGDiscriminator(size=64, width=4)
     initialise(network, torch.Generator().manual_seed(0))
@@ -219,6 +240,14 @@ def test_a_discriminator_of_a_bad_size_is_refused():
 
 
 def test_an_unknown_network_is_refused_by_name():
-    with pytest.raises(ValueError, match="'unet'; it must be one of edsr, srresnet, dncnn"):
+    with pytest.raises(ValueError, match="'unet'; it must be one of edsr, srresnet, msrresnet"):
         create("unet")
-    assert set(RESTORERS) == {"edsr", "srresnet", "dncnn", "rrdbnet", "zhao", "srcnn"}
+    assert list(RESTORERS) == [
+        "edsr",
+        "srresnet",
+        "msrresnet",
+        "dncnn",
+        "rrdbnet",
+        "zhao",
+        "srcnn",
+    ]

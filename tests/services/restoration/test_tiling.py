@@ -13,6 +13,8 @@ NETWORKS = [
     {"kind": "edsr", "scale": 4, "blocks": 2, "width": 8, "residual_scale": 0.1},
     {"kind": "srresnet", "scale": 3, "blocks": 1, "width": 8},
     {"kind": "srresnet", "scale": 4, "blocks": 2, "width": 8},
+    {"kind": "msrresnet", "scale": 3, "blocks": 1, "width": 8},
+    {"kind": "msrresnet", "scale": 4, "blocks": 2, "width": 8},
     {"kind": "dncnn", "depth": 7, "width": 8},
     {"kind": "dncnn", "depth": 4, "width": 8, "channels": 1, "batch_norm": False},
     {"kind": "rrdbnet", "scale": 4, "blocks": 1, "width": 8, "growth": 4},

@@ -129,7 +129,11 @@ def test_damaged_tensors_are_named(change, message):
     [
         ("format", 2, "format is 2; this version reads format 1"),
         ("origin", "stolen", "origin is 'stolen': Input should be 'trained' or 'imported'"),
-        ("network", {"kind": "unet"}, "network is .*'unet' found .*'edsr', 'srresnet', 'dncnn'"),
+        (
+            "network",
+            {"kind": "unet"},
+            "network is .*'unet' found .*'edsr', 'srresnet'",
+        ),
         ("network", {"kind": "dncnn", "depth": 2}, r"network\.dncnn\.depth is 2"),
         ("network", {"kind": "dncnn", "colour": 2}, r"network\.dncnn\.colour is 2"),
         ("task", "jpeg", "task is 'jpeg'"),

@@ -83,6 +83,16 @@ def srresnet_names(scale, blocks, width):
     return names | conv("conv3", 3, width, 9)
 
 
+def msrresnet_names(scale, blocks, width, body="body", high="conv_hr"):
+    names = conv("conv_first", width, 3)
+    for block, layer in itertools.product(range(blocks), (1, 2)):
+        names |= conv(f"{body}.{block}.conv{layer}", width, width)
+    names |= conv("upconv1", width * (9 if scale == 3 else 4), width)
+    if scale == 4:
+        names |= conv("upconv2", width * 4, width)
+    return names | conv(high, width, width) | conv("conv_last", 3, width)
+
+
 def dncnn_names(depth, channels, width, batch_norm):
     names = conv("model.0", width, channels)
     number = 2
@@ -136,6 +146,18 @@ PUBLIC = {
         srresnet_names(2, 2, 8),
         {"kind": "srresnet", "scale": 2, "blocks": 2, "width": 8},
     ),
+    "MSRResNet ×4": (
+        msrresnet_names(4, 16, 64),
+        {"kind": "msrresnet", "scale": 4, "blocks": 16, "width": 64},
+    ),
+    "MSRResNet ×3": (
+        msrresnet_names(3, 2, 8),
+        {"kind": "msrresnet", "scale": 3, "blocks": 2, "width": 8},
+    ),
+    "MSRResNet ×2, older": (
+        msrresnet_names(2, 1, 8, "recon_trunk", "HRconv"),
+        {"kind": "msrresnet", "scale": 2, "blocks": 1, "width": 8},
+    ),
     "dncnn_25": (
         dncnn_names(17, 1, 64, batch_norm=False),
         {"kind": "dncnn", "channels": 1, "depth": 17, "width": 64, "batch_norm": False},
@@ -185,7 +207,15 @@ def test_a_public_checkpoint_is_recognised_by_its_names(release):
 
 
 @pytest.mark.parametrize(
-    "release", ["EDSR baseline ×4", "SRResNet ×4", "dncnn_25", "DnCNN with BatchNorm", "ESRGAN"]
+    "release",
+    [
+        "EDSR baseline ×4",
+        "SRResNet ×4",
+        "MSRResNet ×4",
+        "dncnn_25",
+        "DnCNN with BatchNorm",
+        "ESRGAN",
+    ],
 )
 def test_the_names_of_the_release_are_ours_unchanged(release):
     names, network = PUBLIC[release]
@@ -209,6 +239,7 @@ OURS = [
     {"kind": "edsr", "scale": 4, "blocks": 2, "width": 8, "value_range": 1},
     {"kind": "edsr", "scale": 3, "blocks": 1, "width": 8},
     {"kind": "srresnet", "scale": 4, "blocks": 1, "width": 8},
+    {"kind": "msrresnet", "scale": 3, "blocks": 1, "width": 8, "channels": 1},
     {"kind": "dncnn", "depth": 5, "width": 8, "channels": 1},
     {"kind": "dncnn", "depth": 3, "width": 8, "batch_norm": False},
     {"kind": "rrdbnet", "scale": 2, "blocks": 2, "width": 8, "growth": 4},
@@ -340,9 +371,9 @@ def test_a_hyperparameter_that_no_tensor_tells_may_be_given():
 
 
 def test_our_own_file_is_read_as_it_is():
-    network = build(OURS[3])
+    network = build(OURS[4])
     manifest = RestorerManifest(
-        origin="trained", network=OURS[3], iterations=7, metrics={"psnr": 30.0}
+        origin="trained", network=OURS[4], iterations=7, metrics={"psnr": 30.0}
     )
     content = write_restorer(manifest, network)
     again, _ = read(content)
@@ -352,6 +383,7 @@ def test_our_own_file_is_read_as_it_is():
     assert told.to_dict() | {"task": {}} == manifest.to_dict()
 
 
+@pytest.mark.slow
 def test_an_import_is_offered_in_every_format():
     converted = convert(pth(tensors(rrdbnet_names("BasicSR", 4, 1))), None, {"kind": "sisr"})
     assert list(converted.files) == ["safetensors", "onnx", "pt2"]

@@ -23,6 +23,7 @@ from services.restorers.packing import pack
 NETWORKS = [
     {"kind": "edsr", "scale": 3, "blocks": 1, "width": 8},
     {"kind": "srresnet", "scale": 4, "blocks": 1, "width": 8},
+    {"kind": "msrresnet", "scale": 3, "blocks": 1, "width": 8},
     {"kind": "dncnn", "depth": 4, "width": 8},
     {"kind": "rrdbnet", "scale": 2, "blocks": 1, "width": 4, "growth": 2},
     {"kind": "zhao", "width": 8},
@@ -59,7 +60,7 @@ def test_every_file_computes_what_the_restorer_does_at_any_size(network, capfd):
 
 
 def test_an_onnx_model_is_valid_and_says_what_it_is():
-    manifest, built = restorer(NETWORKS[4])
+    manifest, built = restorer(NETWORKS[5])
     model = onnx.load_from_string(packing.onnx_model(manifest, built))
     onnx.checker.check_model(model, full_check=True)
     (image,), (restored,) = model.graph.input, model.graph.output
@@ -72,7 +73,7 @@ def test_an_onnx_model_is_valid_and_says_what_it_is():
 
 
 def test_the_same_restorer_has_the_same_bytes_in_another_process_and_no_path_of_this_one(tmp_path):
-    manifest, built = restorer(NETWORKS[2])
+    manifest, built = restorer(NETWORKS[3])
     files = pack(manifest, built)
     path = tmp_path / "restorer.safetensors"
     path.write_bytes(files["safetensors"])
@@ -99,11 +100,9 @@ def test_the_same_restorer_has_the_same_bytes_in_another_process_and_no_path_of_
 
 
 def test_a_model_that_computes_something_else_is_not_given_out(monkeypatch):
-    manifest, built = restorer(NETWORKS[4])
+    manifest, built = restorer(NETWORKS[5])
     content = packing.onnx_model(manifest, built)
     with torch.no_grad():
         built.conv3.bias.add_(1e-3)
-    with pytest.raises(
-        ServiceError, match=r"than torch for zhao: .* differ by 0\.00"
-    ):
+    with pytest.raises(ServiceError, match=r"than torch for zhao: .* differ by 0\.00"):
         packing._check(content, built)
