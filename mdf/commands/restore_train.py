@@ -67,7 +67,7 @@ def restore_train(
         typer.Option(
             "--network",
             metavar="KIND|JSON|FILE.json",
-            help="dncnn, edsr, srresnet, rrdbnet, zhao, srcnn.",
+            help="dncnn, edsr, srresnet, msrresnet, rrdbnet, zhao, srcnn.",
             show_default="the preset's",
         ),
     ] = None,

@@ -10,6 +10,7 @@ from services.database.schema import Model, ModelFile
 NETWORKS = {
     "edsr": "EDSR (Lim et al. 2017)",
     "srresnet": "SRResNet (Ledig et al. 2017)",
+    "msrresnet": "MSRResNet, SRResNet as modified by Wang et al. (2018)",
     "dncnn": "DnCNN (Zhang et al. 2017)",
     "rrdbnet": "RRDBNet, the generator of ESRGAN (Wang et al. 2018)",
     "zhao": "the demosaicking network of Zhao et al. 2017",

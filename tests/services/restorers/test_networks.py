@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.restorers import RESTORERS
+from services.restorers import card
 from services.restorers.networks import NETWORK, DnCnn, Edsr, RrdbNet, SrCnn
 
 SPECS = [
@@ -20,8 +21,9 @@ SPECS = [
 ]
 
 
-def test_every_network_has_a_specification():
+def test_every_network_has_a_specification_and_words_for_its_card():
     assert [spec["kind"] for spec in SPECS] == list(RESTORERS)
+    assert list(card.NETWORKS) == list(RESTORERS)
 
 
 @pytest.mark.parametrize("plain", SPECS, ids=lambda spec: spec["kind"])
