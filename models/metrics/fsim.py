@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.metrics.gradients import SCHARR, gradient_magnitude
 from models.metrics.protocol import luma
 
 PEAK = 255
@@ -86,15 +87,7 @@ def _features(image: Tensor) -> _Features:
         chroma = torch.einsum("pc,nchw->nphw", torch.tensor(CHROMA).to(image), image)
     else:
         chroma = torch.zeros_like(image).expand(-1, 2, -1, -1)
-    return _Features(phase_congruency(brightness), scharr_magnitude(brightness), chroma)
-
-
-def scharr_magnitude(image: Tensor) -> Tensor:
-    """Length of Scharr's gradient, (N, 1, H, W); zeros stand beyond the border."""
-    across = torch.tensor([3.0, 10.0, 3.0]).to(image) / 16
-    kernel = across[:, None] * torch.tensor([1.0, 0.0, -1.0]).to(image)
-    gradients = F.conv2d(image, torch.stack([kernel, kernel.T])[:, None], padding=1)
-    return torch.sqrt(gradients.square().sum(dim=1, keepdim=True) + _SQUARE_FLOOR)
+    return _Features(phase_congruency(brightness), gradient_magnitude(brightness, SCHARR), chroma)
 
 
 def phase_congruency(image: Tensor) -> Tensor:

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.metrics.gradients import PREWITT, gradient_magnitude
 from models.metrics.protocol import luma
 
 C = 170 / 255**2  # the paper's 170 is for values from 0 to 255
 
-# Its square stands inside the square roots, so that their slope at 0 is finite.
+# Its square stands inside the square root, so that the slope at 0 is finite.
 _FLOOR = 1e-6
 
 
 def gmsd(x: Tensor, y: Tensor) -> Tensor:
     """GMSD of each image, (N,); x, y (N, 1 or 3, H, W) in [0, 1], H and W ≥ 2."""
-    a, b = (gradient_magnitude(_halved(luma(image))) for image in (x, y))
+    a, b = (gradient_magnitude(_halved(luma(image)), PREWITT) for image in (x, y))
     similarity = (2 * a * b + C) / (a.square() + b.square() + C)
     variance = similarity.var(dim=(1, 2, 3), correction=0)
     return torch.sqrt(variance + _FLOOR**2) - _FLOOR
@@ -29,11 +30,3 @@ def gmsd(x: Tensor, y: Tensor) -> Tensor:
 def _halved(image: Tensor) -> Tensor:
     height, width = image.shape[2:]
     return F.avg_pool2d(F.pad(image, (0, width % 2, 0, height % 2)), 2)
-
-
-def gradient_magnitude(image: Tensor) -> Tensor:
-    """Length of Prewitt's gradient, (N, 1, H, W); zeros stand beyond the border."""
-    column = torch.tensor([1.0, 0.0, -1.0]).to(image) / 3
-    kernel = column[:, None] * torch.ones(3).to(image)
-    gradients = F.conv2d(image, torch.stack([kernel, kernel.T])[:, None], padding=1)
-    return torch.sqrt(gradients.square().sum(dim=1, keepdim=True) + _FLOOR**2)
