@@ -44,6 +44,7 @@ _RECIPE: dict[str, Any] = {
     "validation_images": 1,
     "sample_images": 1,
 }
+_MDF_WEIGHT = 1e-3  # of an MDF loss after L2: its values are some thousand times as large
 _METRICS = ("psnr", "ssim", "ms_ssim", "gmsd", "fsim")
 _OWN = "MDF"  # the score by the loss itself
 _SECONDS = 120.0  # that the server may take to restore the photograph before it becomes a job
@@ -148,11 +149,14 @@ def train_and_restore(
 
 
 def _losses(loss_id: str, iterations: int) -> dict[str, dict[str, Any]]:
-    """What the two are trained with: the same half the time, so that few iterations suffice."""
+    """What the two are trained with: the same half the time, so that few iterations suffice.
+
+    The MDF loss is weighted to the order of L2: Adam, which has the gradients of L2 in memory,
+    would otherwise begin with steps that undo what was learnt.
+    """
     l2, mdf = {"kind": "l2"}, {"kind": "mdf", "loss_id": loss_id}
-    if iterations < 2:
-        return {"L2": l2, "MDF": mdf}
-    stages = [{"until": iterations // 2, "loss": l2}, {"loss": mdf}]
+    weighted = {"kind": "sum", "terms": [{"weight": _MDF_WEIGHT, "loss": mdf}]}
+    stages = [{"until": max(1, iterations // 2), "loss": l2}, {"loss": weighted}]
     return {"L2": l2, "MDF": {"kind": "schedule", "stages": stages}}
 
 
