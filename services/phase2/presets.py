@@ -90,7 +90,7 @@ _ZHAO = RestorationRecipe(
 _QUICK_DNCNN = RestorationRecipe(
     patch=48,
     batch=8,
-    iterations=1500,
+    iterations=1200,
     optimiser=Adam(learning_rate=2e-3),
     # The gradient of random weights is a hundred times the later one's: without the cap Adam's
     # second moment remembers it, and takes small steps, for a thousand iterations.
