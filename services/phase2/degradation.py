@@ -63,11 +63,13 @@ class Degradation:
         self._shrinks = plan.factor if plan.network.scale > 1 else 1
         self._pipeline = plan.task.pipeline()
         self.unit = plan.factor
+        # How far each step sees, the last first, and the grid that it works on, px.
         if isinstance(plan.task, SuperResolution):
-            self._grid, self._margin = plan.factor, 4 * plan.factor  # no kernel is wider
+            # No kernel is wider than three pixels of the small image, each way.
+            resizings = 2 if self._shrinks < plan.factor else 1
+            self._steps = [(4 * plan.factor, plan.factor)] * resizings
         else:
-            self._margin = sum(map(_reach, self._pipeline))
-            self._grid = BLOCK if any(not _is_pointwise(each) for each in self._pipeline) else 1
+            self._steps = [(_reach(each), _grid(each)) for each in reversed(self._pipeline)]
 
     def pair(self, pixels: NDArray[np.uint8], area: Area, generator: torch.Generator) -> Pair:
         """`area` of the image (H, W, 3) and its degraded version, both on the CPU.
@@ -100,9 +102,13 @@ class Degradation:
 
     def _around(self, start: int, length: int, side: int) -> tuple[int, int]:
         """Where the window of `start` … `start + length` in `side` px begins and ends."""
-        begin = (start - self._margin) // self._grid * self._grid
-        end = -(-(start + length + self._margin) // self._grid) * self._grid
-        return max(begin, 0), min(end, side // self.unit * self.unit)
+        begin, end = start, start + length
+        for reach, grid in self._steps:
+            begin = (begin - reach) // grid * grid
+            end = -(-(end + reach) // grid) * grid
+        # What is done before a codec must leave its blocks where they are.
+        coarsest = max((grid for _, grid in self._steps), default=1)
+        return max(begin // coarsest * coarsest, 0), min(end, side // self.unit * self.unit)
 
 
 def luminance(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -123,6 +129,17 @@ def _cut(image: Tensor, area: Area, shrinks: int) -> Tensor:
 
 def _is_pointwise(distortion: Distortion) -> bool:
     return isinstance(distortion, GaussianNoise | PoissonGaussianNoise | SaltAndPepper)
+
+
+def _grid(distortion: Distortion) -> int:
+    """Side of the squares that a distortion degrades as one, px."""
+    match distortion:
+        case GaussianBlur() | MotionBlur():
+            return 1
+        case BayerMosaic():
+            return 2
+        case _:
+            return 1 if _is_pointwise(distortion) else BLOCK
 
 
 def _reach(distortion: Distortion) -> int:

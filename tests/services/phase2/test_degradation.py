@@ -100,6 +100,38 @@ def test_a_blur_sees_the_pixels_around_the_patch(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
+    "distortions",
+    [
+        [{"kind": "bayer_mosaic"}, {"kind": "jpeg", "quality": 10}],
+        [{"kind": "gaussian_blur", "sigma": 5}, {"kind": "jpeg", "quality": 90}],
+        [{"kind": "jpeg", "quality": 10}, {"kind": "jpeg", "quality": 20}],
+        [{"kind": "jpeg", "quality": 10}, {"kind": "gaussian_blur", "sigma": 2}],
+    ],
+    ids=["mosaic and jpeg", "blur and jpeg", "jpeg twice", "jpeg and blur"],
+)
+def test_a_codecs_blocks_are_those_of_the_image_after_any_other_distortion(
+    distortions: list[dict[str, Any]], plan: Plan
+) -> None:
+    """Whatever the last step sees of the blocks around the patch is right, too."""
+    degradation = Degradation(plan(task={"kind": "custom", "distortions": distortions}))
+    whole, _ = degradation.pair(ASTRONAUT, Area(0, 0, 100, 120), generator())
+    for corner in range(33, 60, 3):
+        part, _ = degradation.pair(ASTRONAUT, Area(corner, corner, 31, 31), generator())
+        expected = whole[:, corner : corner + 31, corner : corner + 31]
+        assert torch.allclose(part, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "lanczos"])
+def test_an_enlarged_patch_is_cut_out_of_the_enlarged_image(kernel: str, plan: Plan) -> None:
+    """Shrinking and enlarging see three small pixels each way, one after the other."""
+    task = {"kind": "sisr", "factor": 4, "kernel": kernel, "interpolation": kernel}
+    degradation = Degradation(plan({"patch": 32}, task=task, network={"kind": "srcnn"}))
+    whole, _ = degradation.pair(ASTRONAUT, Area(0, 0, 100, 120), generator())
+    part, _ = degradation.pair(ASTRONAUT, Area(36, 44, 32, 32), generator())
+    assert torch.allclose(part, whole[:, 36:68, 44:76], atol=1e-6)
+
+
+@pytest.mark.parametrize(
     "task", [{"kind": "jpeg", "quality": 30}, {"kind": "denoising", "sigma": 10}]
 )
 def test_a_grey_network_gets_one_plane_of_the_luminance(task: dict[str, Any], plan: Plan) -> None:
