@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.restorers.dncnn import BATCH_NORM_EPSILON
 from models.restorers.edsr import EDSR
+from services.errors import BadModelFileError
 
 State = dict[str, Tensor]
 Found = tuple[dict[str, Any], State]
@@ -24,9 +25,19 @@ _TORCH_EPSILON = 1e-5  # of torch's BatchNorm, if nobody says otherwise
 
 
 def detect(state: State) -> Found | None:
-    """The specification of the network, as plain data, and its state dict by our names."""
+    """The specification of the network, as plain data, and its state dict by our names.
+
+    Raises: BadModelFileError for tensors that have the names of a network and not its shapes.
+    """
     for recognise in (_edsr, _srresnet, _msrresnet, _rrdbnet, _dncnn, _srcnn):
-        if (found := recognise(state)) is not None:
+        try:
+            found = recognise(state)
+        except (ArithmeticError, IndexError, ValueError, RuntimeError) as error:
+            raise BadModelFileError(
+                f"the file's tensors have the names of {recognise.__name__.lstrip('_')}, and "
+                f"shapes or types that it never has ({error})"
+            ) from None
+        if found is not None:
             return found
     return None
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")
 # What parallel training, compilation and trainers put before every name.
 _PREFIXES = ("module.", "_orig_mod.", "generator.", "netG.")
+_MOST_WRAPPERS = 8  # around each other; a wrapper may also hold itself
 _SHOWN = 4
 _TELLING = ("Unsupported", "WeightsUnpickler")  # how the useful lines of torch's refusals begin
 
@@ -161,7 +162,9 @@ def _bare(value: Any) -> dict[str, Tensor]:
     """The state dict alone, out of what trainings save around it."""
     import torch
 
-    while isinstance(value, Mapping):
+    for _ in range(_MOST_WRAPPERS):
+        if not isinstance(value, Mapping):
+            break
         inner = next((value[key] for key in _WRAPPERS if isinstance(value.get(key), Mapping)), None)
         if inner is None:
             break
@@ -178,10 +181,26 @@ def _bare(value: Any) -> dict[str, Tensor]:
             + ", ".join(_WRAPPERS)
         )
     state = {str(name): tensor for name, tensor in value.items()}
+    if strange := [name for name, tensor in state.items() if not _is_plain(tensor)]:
+        raise BadModelFileError(
+            f"the file's tensors {_some(strange)} are sparse, quantised or without numbers: save "
+            "them as plain tensors"
+        )
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its numbers are there, one for each place."""
+    import torch
+
+    return (
+        tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_nested)
+    )
 
 
 def _in_float32(state: dict[str, Tensor], *, budget: int) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from services.errors import BadModelFileError
 from services.restorers.networks import NETWORK, AnyNetwork
 
 FORMAT: Literal[1] = 1
+MAX_LENGTH = 1 << 20  # characters of JSON; it is kept in a row, and lists show it
 
 Plain = dict[str, JsonValue]
 Whole = Annotated[int, Field(ge=0)]
@@ -94,8 +95,13 @@ class RestorerManifest(BaseModel):
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
+        if len(text) > MAX_LENGTH:
+            raise BadModelFileError(
+                f"the manifest has {len(text)} characters; it may have at most {MAX_LENGTH}"
+            )
         try:
             plain = json.loads(text)
+            json.dumps(plain, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         except (ValueError, RecursionError) as error:
             raise BadModelFileError(f"the manifest is not JSON: {error}") from None
         return cls.from_dict(plain)

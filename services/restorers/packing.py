@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mdf.export import portable
 from models.restorers import Restorer
-from services.errors import ServiceError
+from services.errors import BadModelFileError
 from services.restorers.artefact import METADATA_KEY, write_restorer
 from services.restorers.manifest import RestorerManifest
 
@@ -33,8 +33,8 @@ TOLERANCE = 1e-4  # of ONNX Runtime's result, as a share of the values' range or
 def pack(manifest: RestorerManifest, restorer: Restorer) -> dict[Format, bytes]:
     """Every file of a restorer; the same restorer gives the same bytes.
 
-    `restorer` is in evaluation mode and on the CPU. Raises ServiceError if ONNX Runtime does not
-    compute what torch does.
+    `restorer` is in evaluation mode and on the CPU. Raises BadModelFileError if what it computes
+    is not finite, or ONNX Runtime does not compute what torch does.
     """
     return {
         "safetensors": write_restorer(manifest, restorer),
@@ -89,9 +89,14 @@ def _check(content: bytes, restorer: Restorer) -> None:
     (found,) = session.run(["restored"], {"image": image})
     with torch.no_grad():
         expected = restorer(torch.from_numpy(image)).numpy()
+    if not np.isfinite(expected).all():
+        raise BadModelFileError(
+            f"the {restorer.kind} network computes values that are not finite for an ordinary "
+            "image: its weights are damaged, or of another network"
+        )
     error = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
     if not error <= TOLERANCE:
-        raise ServiceError(
+        raise BadModelFileError(
             f"ONNX Runtime computes something else than torch for {restorer.kind}: the results "
             f"differ by {error:.2g}, at most {TOLERANCE:g} is accepted"
         )

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import zipfile
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from models.restorers import create, initialise
 from services.errors import BadModelFileError
-from services.restorers.artefact import read_restorer, write_restorer
+from services.restorers.artefact import METADATA_KEY, read_restorer, write_restorer
 from services.restorers.importing import convert, read
 from services.restorers.manifest import RestorerManifest
 from services.restorers.networks import NETWORK
@@ -416,6 +417,27 @@ def zhao(**changes):
     return {name: tensor for name, tensor in changed.items() if tensor is not None}
 
 
+def in_itself():
+    wrapper = {}
+    wrapper["state_dict"] = wrapper
+    return wrapper
+
+
+def ours(**changes):
+    network = {"kind": "zhao", "width": 4}
+    manifest = RestorerManifest(origin="imported", network=network).to_dict() | changes
+    return safetensors.torch.save(zhao(), metadata={METADATA_KEY: json.dumps(manifest)})
+
+
+HEAD, BODY = torch.zeros(4, 3, 3, 3), torch.zeros(4, 4, 3, 3)
+
+
+def edsr(**changes):
+    named = {"head.0": HEAD, "body.0.body.0": BODY, "tail.0.0": torch.zeros(16, 4, 3, 3)}
+    state = {f"{name}.weight": tensor for name, tensor in named.items()}
+    return state | {name.replace("__", "."): tensor for name, tensor in changes.items()}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -444,8 +466,18 @@ def zhao(**changes):
             pth(tensors(dncnn_names(4, 3, 8, batch_norm=False) | conv("model.0", 8, 4))),
             r"model\.0\.weight is .* \(8, 4, 3, 3\); its network asks for .* \(8, 3, 3, 3\)",
         ),
+        (pth(in_itself()), "no state dict: 'state_dict' are no tensors"),
+        (pth(zhao(conv1__bias=torch.zeros(4).to_sparse())), "'conv1.bias' are sparse"),
+        (pth(zhao(conv1__bias=torch.empty(4, device="meta"))), "'conv1.bias' are sparse"),
+        (pth(edsr(head__0__weight=torch.zeros(()))), "names of edsr, and shapes or types"),
+        (pth(edsr(tail__0__0__weight=torch.zeros(4, 0, 3, 3))), "names of edsr, and shapes"),
+        (pth(edsr(tail__0__0__weight=torch.zeros(4))), "names of edsr, and shapes"),
+        (pth(edsr(sub_mean__bias=torch.zeros(0))), "names of edsr, and shapes"),
+        (ours(software={"torch": "\ud800"}), "manifest is not JSON: .*surrogates"),
+        (ours(task={"\udc00": 1}), "manifest is not JSON: .*surrogates"),
+        (ours(task={"note": "x" * (1 << 20)}), "manifest has .* at most 1048576"),
     ],
-    ids=range(21),
+    ids=range(31),
 )
 def test_a_bad_file_is_told_what_is_wrong_with_it(content, message, capfd):
     with pytest.raises(BadModelFileError, match=message):

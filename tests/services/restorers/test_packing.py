@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from models.restorers import initialise
-from services.errors import ServiceError
+from services.errors import BadModelFileError
 from services.restorers import packing
 from services.restorers.artefact import RestorerManifest, read_restorer
 from services.restorers.networks import NETWORK
@@ -104,5 +104,13 @@ def test_a_model_that_computes_something_else_is_not_given_out(monkeypatch):
     content = packing.onnx_model(manifest, built)
     with torch.no_grad():
         built.conv3.bias.add_(1e-3)
-    with pytest.raises(ServiceError, match=r"than torch for zhao: .* differ by 0\.00"):
+    with pytest.raises(BadModelFileError, match=r"than torch for zhao: .* differ by 0\.00"):
         packing._check(content, built)
+
+
+def test_a_network_that_computes_no_finite_values_is_refused():
+    manifest, built = restorer({"kind": "dncnn", "depth": 3, "width": 4, "batch_norm": False})
+    for weights in built.parameters():
+        weights.fill_(1e30)
+    with pytest.raises(BadModelFileError, match="not finite for an ordinary image"):
+        pack(manifest, built)
