@@ -7,7 +7,14 @@ from services.database.schema import LossFile, ModelFile
 
 
 def task_in_words(task: Mapping[str, Any]) -> str:
-    """What a loss or model is for."""
+    """What a loss or model is for; the task may be of a file that anybody has made."""
+    try:
+        return _in_words(task)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return "a task that its file does not describe well"
+
+
+def _in_words(task: Mapping[str, Any]) -> str:
     kind = task.get("kind")
     if kind == "denoising":
         return f"denoising, σ {_range(task['sigma'])} of 255"

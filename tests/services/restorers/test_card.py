@@ -1,5 +1,7 @@
 """The card of a model."""
 
+import pytest
+
 from services.database.schema import Model
 from services.installation import Installation
 from services.restorers import catalogue
@@ -39,3 +41,18 @@ def test_what_an_import_does_not_tell_is_unknown(installation: Installation, mod
     assert "| loss | unknown |" in card
     assert "| iterations | unknown |" in card
     assert "Measured" not in card
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"kind": "denoising"},
+        {"kind": "denoising", "sigma": "x"},
+        {"kind": "jpeg", "quality": [7]},
+        {"kind": "demosaicking"},
+        {"kind": "custom", "distortions": [1]},
+    ],
+)
+def test_a_task_that_a_file_describes_badly_is_no_obstacle(model: Model, task: object) -> None:
+    model.manifest = model.manifest | {"task": task}
+    assert "for a task that its file does not describe well, trained." in write_card(model, [])
