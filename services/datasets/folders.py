@@ -36,10 +36,11 @@ def check_location(location: str, roots: Sequence[str]) -> str:
         if plain and inside and not set("?#%\\") & set(address):
             return address
     elif location.startswith("/"):
-        folder = Path(os.path.realpath(location))
+        folder = os.path.realpath(location)
         allowed = [os.path.realpath(root) for root in roots if root.startswith("/")]
-        if any(folder.is_relative_to(root) for root in allowed) and folder.is_dir():
-            return str(folder)
+        inside = any(Path(folder).is_relative_to(root) for root in allowed)
+        if inside and os.path.isdir(folder):  # noqa: PTH112 - pathlib's raises for long names
+            return folder
     raise _refusal(
         f"there is no folder {location!r} that may be imported: it must lie in one of those that "
         "the server's operator has named in MDF_DATASET_ROOTS"

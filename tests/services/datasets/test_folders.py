@@ -38,6 +38,7 @@ def test_a_folder_in_a_root_is_allowed_and_no_other(root: Path) -> None:
         str(root.parent),
         f"{root}/a.png",
         f"{root}/nothing",
+        f"{root}/{'x' * 300}",
         "photos",
         "file:///etc",
         "/",
