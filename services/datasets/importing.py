@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, event, insert, select
+from sqlalchemy import delete, event, insert, select, update
 from sqlalchemy.orm import Session
 
 from services.database.schema import Dataset, DatasetImage, DatasetPart, Job, now
@@ -338,10 +338,11 @@ class _Import:
 
     def _tell_bad_files(self) -> None:
         """Let the owner see which, also though the import fails."""
+        told = {"bad_files": self._state.bad_files, "bad_file_count": self._state.bad_file_count}
+        # Not once it is ready: this attempt may have lost its job to one that was done.
+        unready = Dataset.id == self._dataset.id, Dataset.ready.is_(None)
         with self._installation.database.write() as session:
-            dataset = session.get_one(Dataset, self._dataset.id)
-            dataset.bad_files = self._state.bad_files
-            dataset.bad_file_count = self._state.bad_file_count
+            session.execute(update(Dataset).where(*unready).values(**told))
 
     def _some_bad(self, before: str = "") -> str:
         state = self._state

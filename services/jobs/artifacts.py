@@ -8,9 +8,13 @@ from services.ids import new_id
 from services.jobs import lifecycle
 
 
-def blob_key(job_id: str, kind: str) -> str:
-    """Where the artifact of that kind lies."""
-    return f"artifacts/{job_id}/{kind}"
+def blob_key(job: Job, kind: str) -> str:
+    """Where this attempt at `job` stores its artifact of that kind.
+
+    Each attempt has a name of its own: one that has lost its job, and does not know it yet,
+    replaces nothing that was published.
+    """
+    return f"artifacts/{job.id}/{job.token}-{kind}"
 
 
 def publish(session: Session, job: Job, *, kind: str, media_type: str, file: StoredFile) -> None:

@@ -34,6 +34,8 @@ def execute(
     """
     with installation.database.read() as session:
         job = session.get_one(Job, run.claim.job_id)
+    if job.token != run.claim.token:
+        raise StaleRunError(job.id)
     try:
         run.publish(computations[job.type](installation, job, run))
     except (Paused, Canceled):
@@ -64,7 +66,7 @@ def train_discriminators(installation: Installation, job: Job, run: JobRun) -> P
 
     package = run_discriminator_training(spec, seeds, run)
 
-    sheet = blobs.put(artifacts.blob_key(job.id, "contact_sheet"), package.contact_sheet)
+    sheet = blobs.put(artifacts.blob_key(job, "contact_sheet"), package.contact_sheet)
 
     def publish(session: Session, job: Job) -> None:
         files = losses.store(session, blobs, package.files)

@@ -58,7 +58,7 @@ def train_restorer_job(installation: Installation, job: Job, run: JobRun) -> Pub
     contents = pack(manifest, trained.network)
     title = describe(plan, manifest.iterations)
     sheet = blobs.put(
-        artifacts.blob_key(job.id, "contact_sheet"),
+        artifacts.blob_key(job, "contact_sheet"),
         draw_contact_sheet(trained.history, title=title),
     )
 

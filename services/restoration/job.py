@@ -48,7 +48,7 @@ def restore_images_job(installation: Installation, job: Job, run: JobRun) -> Pub
         sources = _sources(session, spec)
     _, restorer = read_restorer(blobs.get(model.blob))
     restore_images(blobs, job.id, spec, sources=sources, restorer=restorer, run=run)
-    file, media_type = _result(installation, job.id, spec, sources)
+    file, media_type = _result(installation, job, spec, sources)
 
     def publish(session: Session, job: Job) -> None:
         artifacts.publish(session, job, kind=ARTIFACT, media_type=media_type, file=file)
@@ -98,15 +98,15 @@ def _heed(signal: Signal) -> None:
 
 
 def _result(
-    installation: Installation, job_id: str, spec: Restoration, sources: Sequence[Source]
+    installation: Installation, job: Job, spec: Restoration, sources: Sequence[Source]
 ) -> tuple[StoredFile, str]:
     """The one file, or the archive of all, with its media type."""
-    blobs, key = installation.blobs, artifacts.blob_key(job_id, ARTIFACT)
+    blobs, key = installation.blobs, artifacts.blob_key(job, ARTIFACT)
     if spec.image_ids is not None and len(spec.image_ids) == 1:
-        return blobs.put(key, blobs.get(parts.key(job_id, 0))), MEDIA_TYPES[spec.format]
+        return blobs.put(key, blobs.get(parts.key(job.id, 0))), MEDIA_TYPES[spec.format]
     # Where large files belong; a file without a name is gone with its process.
     with tempfile.TemporaryFile(dir=installation.settings.home_folder) as file:
-        _archive(blobs, job_id, [source.name for source in sources], file)
+        _archive(blobs, job.id, [source.name for source in sources], file)
         return blobs.put_file(key, file), "application/zip"
 
 
@@ -136,7 +136,8 @@ def unique(names: Sequence[str], suffix: str) -> list[str]:
     taken: set[str] = set()
     made = []
     for name in names:
-        stem = str(PurePosixPath(name).with_suffix("")) if name else "image"
+        path = PurePosixPath(name)
+        stem = str(path.with_suffix("")) if path.name else "image"
         made.append(next(each for each in _candidates(stem, suffix) if each not in taken))
         taken.add(made[-1])
     return made

@@ -11,8 +11,9 @@ from PIL import Image
 
 from services.access import LOCAL
 from services.blobs import Blobs
-from services.database.schema import DatasetImage
+from services.database.schema import Dataset, DatasetImage
 from services.datasets import catalogue, importing, sheet
+from services.errors import BadInputError
 from services.images.decoding import pixel_digest
 from services.jobs import claims, requests
 from services.jobs.execution import COMPUTATIONS, execute
@@ -293,6 +294,23 @@ def test_an_attempt_that_lost_its_job_publishes_nothing(desk, installation, enco
     assert desk.row(dataset).ready is None
     assert installation.blobs.keys("uploads")
     assert desk.run(dataset).images == 1
+
+
+def test_an_attempt_that_lost_its_job_changes_no_list_of_bad_files(
+    desk, installation, encoded, zipped
+):
+    files = {"a.png": encoded(), "b.txt": b"no"}
+    dataset = desk.upload(zipped(files), on_bad_file="refuse")
+    first = JobRun(installation, desk.claim(dataset), threading.Event())
+    lost = importing._Import(installation, dataset, [], first)
+    lost._state.add_bad("gone.txt", "was there at the first attempt only")
+    with installation.database.write() as session:
+        claims.release(session, first.claim, lost=True, max_attempts=5)
+        session.get_one(Dataset, dataset.id).on_bad_file = "skip"
+    assert desk.run(dataset).images == 1
+    with pytest.raises(BadInputError, match=r"gone\.txt"):
+        lost._conclude()
+    assert set(desk.bad_files(dataset)) == {"b.txt"}
 
 
 def test_the_same_picture_of_two_data_sets_is_stored_once(desk, installation, encoded, zipped):

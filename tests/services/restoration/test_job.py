@@ -23,6 +23,7 @@ from services.jobs.run import JobRun
 from services.jobs.submission import submit
 from services.restoration import job as restoration
 from services.restoration.job import unique
+from services.restoration.picture import RestoredPicture
 from services.restoration.spec import Restoration
 from services.run import Canceled, Paused, Signal
 
@@ -194,6 +195,9 @@ def test_names_are_unique_whatever_was_uploaded() -> None:
     assert unique(["x.png", "x.tiff", "x-2.png", ""], ".jpg") == [
         *("x.jpg", "x-2.jpg", "x-2-2.jpg", "image.jpg")
     ]
+    assert unique([".", "/", "a/.", "a/b.png"], ".png") == [
+        *("image.png", "image-2.png", "a.png", "a/b.png")
+    ]
 
 
 def test_a_job_that_has_its_result_leaves_no_parts(
@@ -208,3 +212,24 @@ def test_a_job_that_has_its_result_leaves_no_parts(
         assert session.get_one(Job, job.id).state == "succeeded"
     assert parts.done(installation.blobs, job.id) == set()
     assert result(installation, job)[1] == "application/zip"
+
+
+def test_an_attempt_that_lost_its_job_replaces_nothing(
+    installation: Installation,
+    model: Model,
+    three: list[Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[three[0].id])
+    claim = Claim(job.id, token=1)
+    with installation.database.write() as session:
+        assert claims.claim(session, claim, holder="a", host="b", lease=timedelta(seconds=30))
+    execute(installation, JobRun(installation, claim, threading.Event()), COMPUTATIONS)
+    published, _ = result(installation, job)
+
+    def on_another_device(*_: object, **__: object) -> RestoredPicture:
+        return RestoredPicture(b"another", "image/png", 50, 40)
+
+    monkeypatch.setattr(restoration, "restore_picture", on_another_device)
+    COMPUTATIONS[job.type](installation, job, Watched())  # type: ignore[arg-type]
+    assert result(installation, job)[0] == published
