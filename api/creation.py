@@ -154,6 +154,8 @@ async def _request_digest(request: Request) -> str:
     else:
         content = await request.json()
     asked = [request.method, request.url.path, content]
+    if request.query_params:  # such as the format of a restored file
+        asked.append(sorted(map(list, request.query_params.multi_items())))
     return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

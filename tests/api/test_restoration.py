@@ -146,11 +146,14 @@ def test_what_is_not_done_in_time_is_done_by_a_job(client: TestClient, restore) 
     assert restore(**AT_ONCE).status_code == 200
 
 
-def test_the_same_request_again_makes_no_second_job(client: TestClient, restore) -> None:
+def test_the_same_request_again_makes_no_second_job(
+    client: TestClient, restore, assert_problem
+) -> None:
     named = {"Idempotency-Key": "once"}
     first, second = restore(**named), restore(**named)
     assert first.json() == second.json()
     assert second.headers["idempotency-replayed"] == "true"
+    assert_problem(restore(query="?format=jpeg", **named), 422, "idempotency_key_reused")
     assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
