@@ -11,6 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 GIB = 1024**3
 
+# Smallest side that a metric of the validation takes, px: as in `models.metrics`.
+METRIC_SIDES = {
+    "psnr": 1,
+    "ssim": 11,
+    "ms_ssim": 176,
+    "iw_ssim": 161,
+    "gmsd": 2,
+    "fsim": 2,
+    "fsimc": 2,
+}
+
 _LearningRate = Annotated[float, Field(gt=0, le=10, description="step at the start")]
 _WeightDecay = Annotated[float, Field(ge=0, le=1, description="of every weight, at each step")]
 _Beta1 = Annotated[float, Field(ge=0, lt=1, description="decay of the first moment")]

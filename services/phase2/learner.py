@@ -87,6 +87,9 @@ class Learner:
         if recipe.clip_norm is not None:
             self._scaler.unscale_(self._optimiser)
             norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+            if self._scaler.is_enabled():
+                # An overflow of float16 is no divergence: the scaler leaves the step out.
+                norm = torch.where(norm.isfinite(), norm, recipe.clip_norm)
             self._add({"gradient_norm": norm})
         self._scaler.step(self._optimiser)
         self._scaler.update()

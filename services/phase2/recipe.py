@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from services.phase2 import objective
-from services.phase2.hyperparameters import RestorationRecipe
+from services.phase2.hyperparameters import METRIC_SIDES, RestorationRecipe
 from services.phase2.objective import AnyLoss, Schedule
 from services.phase2.presets import PRESETS, PresetName
 from services.phase2.tasks import AnyTask, Demosaicking, SuperResolution
@@ -57,7 +57,9 @@ class RestorerPlan(BaseModel):
         self._check_scale()
         self._check_patch()
         self._check_colour()
-        self._check_stages()
+        self._check_validation()
+        if self.recipe.iterations is not None:
+            self.check_stages(self.recipe.iterations)
         return self
 
     def _check_colour(self) -> None:
@@ -100,15 +102,35 @@ class RestorerPlan(BaseModel):
                 f"recipe.patch is {patch} px; the loss needs at least {smallest} px: use larger "
                 "patches, or a loss with smaller windows"
             )
-        if self.is_adversarial and patch % ADVERSARIAL_PATCH:
+        if self.is_adversarial:
+            self._check_adversary()
+
+    def _check_adversary(self) -> None:
+        patch, batch, parts = self.recipe.patch, self.recipe.batch, self.recipe.accumulate
+        if patch % ADVERSARIAL_PATCH:
             raise ValueError(
                 f"recipe.patch is {patch} px; with an adversarial loss it must be a multiple of "
                 f"{ADVERSARIAL_PATCH}, as the discriminator halves it five times"
             )
+        if patch == ADVERSARIAL_PATCH and batch == parts:
+            raise ValueError(
+                f"recipe.batch is {batch} and accumulate {parts}, with patches of {patch} px: the "
+                "discriminator normalises over one value; use larger patches, or two or more of "
+                "them in each part of the batch"
+            )
 
-    def _check_stages(self) -> None:
-        iterations = self.recipe.iterations
-        if not isinstance(self.loss, Schedule) or iterations is None:
+    def _check_validation(self) -> None:
+        side = self.recipe.validation_crop // self.factor * self.factor
+        for name in self.recipe.validation_metrics:
+            if side < METRIC_SIDES[name]:
+                raise ValueError(
+                    f"recipe.validation_crop leaves {side} px; the metric {name} needs at least "
+                    f"{METRIC_SIDES[name]} px: use a larger crop, or leave the metric out"
+                )
+
+    def check_stages(self, iterations: int) -> None:
+        """Raise ValueError if a stage of the loss would not begin in so many iterations."""
+        if not isinstance(self.loss, Schedule):
             return
         for stage in self.loss.stages:
             if stage.until is not None and stage.until >= iterations:

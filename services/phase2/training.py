@@ -138,6 +138,10 @@ class _Training:
         self._initial = initial
         self._patches = Patches(pictures, plan)
         self._iterations = plan.recipe.iterations_on(self._patches.images)
+        try:
+            plan.check_stages(self._iterations)
+        except ValueError as error:
+            raise BadInputError(str(error)) from None
         sides = {loss_id: loss.smallest_side for loss_id, loss in losses.items()}
         self._validation = Validation(validation, plan, loss_sides=sides)
         self._objective = build(plan.loss, losses, perceptual_weights=perceptual_weights)
@@ -180,7 +184,7 @@ class _Training:
             learner.iterate(Pair(*(part.to(self._device, non_blocking=True) for part in batch)))
             self._report()
         if not self._validations or self._validations[-1]["iteration"] < learner.iteration:
-            self._validate()
+            self._validate_early_end()
 
     def _report(self) -> None:
         learner, step = self._learner, self._learner.iteration
@@ -190,6 +194,16 @@ class _Training:
             raise self._diverged()
         if step % self._plan.recipe.validate_every == 0 or step == self._iterations:
             values |= self._validate()
+        if values:
+            self._run.metrics(scale=1, step=step, values=values)
+
+    def _validate_early_end(self) -> None:
+        """Measure what is there, and report it with what was reported of this iteration before."""
+        learner, step = self._learner, self._learner.iteration
+        point = learner.points[-1] if learner.points else {}
+        reported = point if point.get("iteration") == step else {}
+        values = {name: value for name, value in reported.items() if name != "iteration"}
+        values |= self._validate()
         if values:
             self._run.metrics(scale=1, step=step, values=values)
 
@@ -358,6 +372,13 @@ class _Training:
         if not len(self._validation):
             self._run.log("no image to validate on: the last weights will be kept")
             return
+        trained_on = {each.digest for each in self._pictures}
+        seen = sum(each.digest in trained_on for each in self._held_out)
+        if seen:
+            self._run.log(
+                f"{seen} of the images to validate on are trained on, too: the metrics are better "
+                "than those of other images"
+            )
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in self._degraded.items())
         self._run.log(f"{len(self._validation)} validation images, degraded: {metrics}")
 

@@ -3,7 +3,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from services.phase2.hyperparameters import Adam, Exponential, Sgd
+from models.metrics import METRICS
+from services.phase2.hyperparameters import METRIC_SIDES, Adam, Exponential, Sgd
 from services.phase2.recipe import PRESETS, PresetName, RestorationTraining, RestorerPlan, resolve
 
 
@@ -162,11 +163,33 @@ def test_a_fault_in_the_overrides_is_located_below_recipe() -> None:
             },
             "with an adversarial loss it must be a multiple of 32",
         ),
+        (
+            {
+                "recipe": {"patch": 32, "batch": 4, "accumulate": 4},
+                "loss": {
+                    "kind": "sum",
+                    "terms": [{"loss": {"kind": "l1"}}, {"loss": {"kind": "relativistic_gan"}}],
+                },
+            },
+            "the discriminator normalises over one value",
+        ),
+        (
+            {"recipe": {"validation_crop": 175, "validation_metrics": ["ms_ssim"]}},
+            "validation_crop leaves 172 px; the metric ms_ssim needs at least 176 px",
+        ),
+        (
+            {"recipe": {"validation_crop": 160, "validation_metrics": ["ssim", "iw_ssim"]}},
+            "the metric iw_ssim needs at least 161 px",
+        ),
     ],
 )
 def test_parts_at_odds_are_refused_with_the_way_out(fields: dict[str, Any], message: str) -> None:
     (found,) = errors(**fields).values()
     assert message in found
+
+
+def test_the_smallest_sides_of_metrics_are_theirs() -> None:
+    assert {name: METRICS[name].smallest_side for name in METRIC_SIDES} == METRIC_SIDES
 
 
 def test_the_spec_refuses_unknown_presets_tasks_and_keys() -> None:
