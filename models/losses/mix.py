@@ -9,7 +9,6 @@ from models.losses.ssim import PATCH, SIGMAS, checked_side, ms_ssim_map
 from models.windows import gaussian_window, local_mean
 
 PAPER_ALPHA = 0.84
-RELEASED_ALPHA = 0.025  # default of the layer that the authors released
 
 
 class Mix(ComparisonLoss):
@@ -19,7 +18,8 @@ class Mix(ComparisonLoss):
     to one: both terms see the same positions, those at which the window lies within the image.
 
     Args:
-        alpha: α, weight of the MS-SSIM term, 0 to 1.
+        alpha: α, weight of the MS-SSIM term, 0 to 1; 0.025 is the default of the layer that the
+            authors released.
         window: side at which all windows are cut, px, odd.
         sigmas: of the windows, px, the widest (σ_M) last.
 

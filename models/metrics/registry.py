@@ -127,7 +127,7 @@ def score(
         x: restored images, (N, C, H, W) in the protocol's value range.
         y: the originals.
         protocol: how the images are prepared; by default not at all.
-        others: further metrics by name, such as `models.metrics.lpips_metric(…)`.
+        others: further metrics by name, such as `models.losses.LPIPS(…).metric()`.
 
     Raises:
         ValueError: a name stands for no metric.
