@@ -151,6 +151,7 @@ def test_weights_are_drawn_as_the_papers_say():
     dncnn = build({"kind": "dncnn", "depth": 3})
     he = (2 / (64 * 9)) ** 0.5
     assert dncnn.model[2].weight.std().item() == pytest.approx(he, rel=0.02)
+    assert dncnn.model[-1].weight.std().item() == pytest.approx(0.1 * he, rel=0.1)
     assert not dncnn.model[2].bias.any()
     srcnn = build({"kind": "srcnn"})
     assert srcnn.conv1.weight.std().item() == pytest.approx(0.001, rel=0.02)
