@@ -88,14 +88,19 @@ def main() -> None:
     arguments = parser.parse_args()
     train = pictures(arguments.data / "train")
     test = pictures(arguments.data / "val")[: arguments.images]
+    kept, held_out = split(train, VALIDATION_SHARE)
 
     lines = [
         "# Restorers trained with different losses",
         "",
-        f"{machine()}. DnCNN by the quick presets: the same photographs ({len(train)}), seed and "
-        f"iterations for every loss. Means over {len(test)} photographs of the validation set, "
-        "whole, as 8-bit RGB. The MDF loss is trained by the preset `quick` on one of the training "
-        "photographs. ↑ higher is better, ↓ lower is better; the best restorer is bold.",
+        f"{machine()}. DnCNN by the quick presets: the same photographs ({len(kept)}, and "
+        f"{len(held_out)} more to choose the best weights by the loss itself), seed, iterations "
+        "and recipe for every loss; one training each, so that chance decides small differences. "
+        "The cap on the gradient is the preset's, found with L2, and acts most often with MDF. "
+        f"Means over the first {len(test)} photographs of the validation set, whole, as 8-bit RGB "
+        "(docs/metrics.md has the metrics' conventions). The MDF loss is trained by the preset "
+        "`quick` on one of the training photographs. ↑ higher is better, ↓ lower is better; the "
+        "best restorer is bold.",
     ]
     for name in arguments.task:
         lines += ["", f"## {BENCHMARKS[name].title}", "", *run(name, train, test, arguments)]
@@ -119,6 +124,7 @@ def run(
     for label, loss in LOSSES.items():
         plan = resolve(benchmark.preset, loss=loss, recipe=recipe)
         trained[label] = train_one(plan, train, mdf)
+        mdf.cpu()  # a training takes it to its device
         print(f"{name}, {label}: {trained[label].seconds:.0f} s", flush=True)
     plan = resolve(benchmark.preset, task=benchmark.test)
     rows["degraded"] = evaluate(nn.Identity(), plan, test, mdf)

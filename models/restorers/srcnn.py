@@ -1,4 +1,4 @@
-"""SRCNN (Dong et al. 2014) as Zhao et al. 2017 (section IV-C) changed it: PReLU, and RGB.
+"""SRCNN (Dong et al. 2014) as Zhao et al. 2017 (section IV-B) changed it: PReLU, and RGB.
 
 It takes an image that is interpolated to the size of the result already.
 """

@@ -1,4 +1,4 @@
-"""The network of Zhao et al. 2017 (section III) for demosaicking with denoising, and for JPEG."""
+"""The network of Zhao et al. 2017 (section IV) for demosaicking with denoising, and for JPEG."""
 
 from typing import ClassVar
 
