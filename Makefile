@@ -30,8 +30,9 @@ lint: setup
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
+# OpenMP's threads wait for each other asleep: many of the tests start processes beside them.
 test: lint
-	$(BIN)/python -m pytest
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest
 
 wheel: setup
 	$(BIN)/python -m build --wheel
