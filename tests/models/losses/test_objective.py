@@ -49,6 +49,8 @@ def test_only_the_stage_with_the_term_asks_for_the_adversarial_value() -> None:
         raise AssertionError("this stage has no adversarial term")
 
     objective(RESTORED, TARGET, 0, adversarial=refuse)
+    with pytest.raises(AssertionError, match="no adversarial term"):
+        objective(RESTORED, TARGET, 3, adversarial=refuse)
 
 
 def test_terms_of_one_name_and_stages_without_an_end_are_refused() -> None:
