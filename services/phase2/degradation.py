@@ -54,7 +54,8 @@ class Degradation:
     lie where they lie in the whole image, and blurs and interpolations see real pixels.
 
     Attributes:
-        unit: sides and corners of areas are multiples of it, px.
+        unit: sides and corners of areas are multiples of it, px; the network may ask more of
+            sides (`RestorerPlan.multiple`).
     """
 
     def __init__(self, plan: RestorerPlan) -> None:

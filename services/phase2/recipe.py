@@ -5,6 +5,7 @@ first three are replaced whole. Of the recipe single hyperparameters are, also w
 `schedule` and `adversary` as long as their `kind` stays.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -46,6 +47,13 @@ class RestorerPlan(BaseModel):
     def factor(self) -> int:
         """Sides of the target over those of the degraded image before any interpolation."""
         return self.task.factor if isinstance(self.task, SuperResolution) else 1
+
+    @property
+    def multiple(self) -> int:
+        """Sides of targets are multiples of it, px: those of the task and of the network."""
+        if self.network.scale > 1:
+            return self.factor * self.network.multiple
+        return math.lcm(self.factor, self.network.multiple)
 
     @property
     def is_adversarial(self) -> bool:
@@ -96,6 +104,11 @@ class RestorerPlan(BaseModel):
                 f"recipe.patch is {patch} px; for ×{self.factor} it must be a multiple of "
                 f"{self.factor}"
             )
+        if patch % self.multiple:
+            raise ValueError(
+                f"recipe.patch is {patch} px; with the network {self.network.kind} at "
+                f"×{self.network.scale} it must be a multiple of {self.multiple}"
+            )
         smallest = objective.smallest_patch(self.loss)
         if patch < smallest:
             raise ValueError(
@@ -120,7 +133,7 @@ class RestorerPlan(BaseModel):
             )
 
     def _check_validation(self) -> None:
-        side = self.recipe.validation_crop // self.factor * self.factor
+        side = self.recipe.validation_crop // self.multiple * self.multiple
         for name in self.recipe.validation_metrics:
             if side < METRIC_SIDES[name]:
                 raise ValueError(

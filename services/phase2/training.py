@@ -30,7 +30,7 @@ from services.phase2.validation import Validation
 from services.restorers.manifest import RestorerManifest
 from services.run import Canceled, Paused, Run, Signal
 
-SAMPLES = 10  # times that the restored validation images are shown in a training, at most
+SAMPLES = 10  # times that the restored validation images are shown in a training, about
 LOADING_THREADS = 4  # beside a GPU
 SOFTWARE = ("torch", "numpy", "pillow", "opencv-python-headless")
 

@@ -49,8 +49,8 @@ class Validation:
         self, pictures: Sequence[Picture], plan: RestorerPlan, *, loss_sides: Mapping[str, int]
     ) -> None:
         metrics = [METRICS[name].smallest_side for name in plan.recipe.validation_metrics]
-        # A side that is no multiple of the factor is cut to one.
-        smallest = max(smallest_patch(plan.loss, loss_sides), *metrics, 1) + plan.factor - 1
+        # A side that is no multiple of what task and network need is cut to one.
+        smallest = max(smallest_patch(plan.loss, loss_sides), *metrics, 1) + plan.multiple - 1
         fitting = [each for each in pictures if min(each.width, each.height) >= smallest]
         self._pictures = fitting[: plan.recipe.validation_images]
         self._plan = plan
@@ -103,8 +103,9 @@ class Validation:
         return Pair(*(image[None].to(device) for image in pair))
 
     def _centre(self, height: int, width: int) -> Area:
-        unit, crop = self._degradation.unit, self._plan.recipe.validation_crop
-        rows, columns = (min(side, crop) // unit * unit for side in (height, width))
+        unit, multiple = self._degradation.unit, self._plan.multiple
+        crop = self._plan.recipe.validation_crop
+        rows, columns = (min(side, crop) // multiple * multiple for side in (height, width))
         top, left = (
             (side - kept) // 2 // unit * unit for side, kept in ((height, rows), (width, columns))
         )

@@ -25,6 +25,11 @@ class _Network(BaseModel):
 
         return create(**self.model_dump())
 
+    @property
+    def multiple(self) -> int:
+        """Sides of the image that it takes are multiples of it, px."""
+        return 1
+
 
 class Edsr(_Network):
     """Lim et al. 2017. The defaults are the baseline; the full one is 32 × 256, scaled by 0.1."""
@@ -89,6 +94,11 @@ class RrdbNet(_Network):
     growth: Annotated[
         int, Field(ge=1, le=256, description="channels that each convolution of a block adds")
     ] = 32
+
+    @property
+    def multiple(self) -> int:
+        """At ×1 and ×2 the image is folded first."""
+        return 4 // self.scale
 
 
 class ZhaoNet(_Network):

@@ -121,6 +121,22 @@ def test_a_fault_in_the_overrides_is_located_below_recipe() -> None:
         ({"task": {"kind": "sisr", "factor": 2}}, "enlarges 4× and the task asks for 2×"),
         ({"task": {"kind": "denoising"}}, "enlarges 4× and the task 'denoising' keeps the size"),
         ({"recipe": {"patch": 50}}, "patch is 50 px; for ×4 it must be a multiple of 4"),
+        (
+            {
+                "task": {"kind": "denoising"},
+                "network": {"kind": "rrdbnet", "scale": 1},
+                "recipe": {"patch": 50},
+            },
+            "with the network rrdbnet at ×1 it must be a multiple of 4",
+        ),
+        (
+            {
+                "task": {"kind": "sisr", "factor": 2},
+                "network": {"kind": "rrdbnet", "scale": 2},
+                "recipe": {"patch": 50},
+            },
+            "with the network rrdbnet at ×2 it must be a multiple of 4",
+        ),
         ({"loss": {"kind": "ms_ssim", "form": "wang"}}, "the loss needs at least 176 px"),
         ({"recipe": {"batch": 10, "accumulate": 4}}, "batch is 10; it must be a multiple"),
         ({"recipe": {"validation_crop": 64}}, "must be at least the patch"),

@@ -99,6 +99,26 @@ def test_every_task_gives_a_restorer(
     assert trained.history.samples[0].restored.shape == trained.history.samples[0].degraded.shape
 
 
+@pytest.mark.parametrize(
+    ("task", "scale"),
+    [({"kind": "denoising"}, 1), ({"kind": "sisr", "factor": 3}, 1), ({"kind": "sisr"}, 2)],
+    ids=["denoising", "enlarged", "sisr"],
+)
+def test_a_network_that_folds_its_image_is_given_sides_that_it_can_fold(
+    task: dict[str, Any], scale: int, plan: Plan, pictures: list[Picture], recording: Any
+) -> None:
+    """The pictures have 72 × 56 px and their centres 50, which neither 4 nor 12 divides."""
+    network = {"kind": "rrdbnet", "scale": scale, "blocks": 1, "width": 4, "growth": 2}
+    if scale > 1:
+        task = {**task, "factor": scale}
+    made = plan({"patch": 24, "validation_crop": 50, "iterations": 2}, task=task, network=network)
+    run = recording()
+    trained = train(made, pictures, run)
+    assert trained.network.multiple == 4 // scale
+    side = 50 // made.multiple * made.multiple
+    assert Image.open(io.BytesIO(run.samples[1, 2, "target-1"])).size == (side, side)
+
+
 def test_the_manifest_says_what_was_done(
     plan: Plan, pictures: list[Picture], recording: Any
 ) -> None:

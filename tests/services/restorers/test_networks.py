@@ -31,6 +31,7 @@ def test_a_specification_builds_the_network_that_it_describes(plain):
     spec = NETWORK.validate_python(plain)
     built = spec.build()
     assert (built.scale, built.channels) == (spec.scale, spec.channels)
+    assert built.multiple == spec.multiple
     assert spec.model_dump(mode="json") == {"kind": spec.kind} | built.hyperparameters
 
 
