@@ -92,8 +92,8 @@ _QUICK_DNCNN = RestorationRecipe(
     batch=8,
     iterations=1200,
     optimiser=Adam(learning_rate=2e-3),
-    # The gradient of random weights is a hundred times the later one's: without the cap Adam's
-    # second moment remembers it, and takes small steps, for a thousand iterations.
+    # Adam's second moment remembers a large gradient, such as those of the first weights can be,
+    # and takes small steps, for a thousand iterations.
     clip_norm=0.1,
     schedule=Cosine(),
     warmup=50,
