@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -162,7 +162,6 @@ async def _request_digest(request: Request) -> str:
 async def _field_digest(value: str | UploadFile) -> str:
     if isinstance(value, str):
         return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
-    content = await value.read()
+    digest = await asyncio.to_thread(lambda: file_digest(value.file, "sha256").hexdigest())  # type: ignore[arg-type]  # asks for more than it uses
     await value.seek(0)
-    digest = await asyncio.to_thread(lambda: sha256(content).hexdigest())
     return f"{value.filename}:{digest}"

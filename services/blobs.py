@@ -5,6 +5,7 @@ A folder on one machine, S3, GCS or Azure on many, through one library and one c
 
 import errno
 import hashlib
+import io
 import secrets
 import shutil
 import time
@@ -67,7 +68,7 @@ class Blobs:
         """Store all that is in an open file, as `put` does, without holding it in memory."""
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # asks for more than it uses
-        size = file.tell()
+        size = file.seek(0, io.SEEK_END)
         file.seek(0)
         self._put(key, file, size)
         return StoredFile(blob=key, size=size, sha256=digest)
@@ -81,6 +82,14 @@ class Blobs:
                 self.check_free(size)
                 draft = _DRAFT + secrets.token_hex(8)
                 replace_file(self.folder / key, content, draft=draft)
+
+    def has(self, key: str) -> bool:
+        """Whether there is a blob of that key."""
+        try:
+            obstore.head(self._store, key)
+        except (ObjectMissing, FileNotFoundError):
+            return False
+        return True
 
     def get(self, key: str) -> bytes:
         """The whole content."""

@@ -6,7 +6,9 @@ their digest.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest
+from io import BytesIO
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import func, select
@@ -44,19 +46,33 @@ class Publications(Generic[Row, FileRow]):
     noun: Literal["loss", "model"]
     folder: str
 
+    def put(
+        self, blobs: Blobs, contents: Mapping[Format, bytes | Path]
+    ) -> dict[Format, StoredFile]:
+        """Put the files of an object, by format, under their digests; large ones by their path.
+
+        Before the transaction that adds the object: others that write would wait for it.
+        """
+        return {form: self._put(blobs, form, content) for form, content in contents.items()}
+
     def store(
-        self, session: Session, blobs: Blobs, contents: Mapping[Format, bytes]
+        self,
+        session: Session,
+        blobs: Blobs,
+        contents: Mapping[Format, bytes | Path],
+        *,
+        put: Mapping[Format, StoredFile] | None = None,
     ) -> dict[str, StoredFile]:
-        """Put the files of an object, by format, under their digests.
+        """The files of an object, there and held.
 
         In the transaction that adds the object: so nobody deletes the same file of another
-        one in between.
+        one in between. `put` has those that were put before it began.
         """
         stored: dict[str, StoredFile] = {}
-        for file_format, content in sorted(contents.items()):
-            key = f"{self.folder}/{sha256(content).hexdigest()}.{file_format}"
-            hold(session, key)
-            stored[file_format] = blobs.put(key, content)
+        for form, file in sorted((put or self.put(blobs, contents)).items()):
+            hold(session, file.blob)
+            # The same file of another object may have been deleted before it was held.
+            stored[form] = file if blobs.has(file.blob) else self._put(blobs, form, contents[form])
         return stored
 
     def add_trained(
@@ -146,6 +162,11 @@ class Publications(Generic[Row, FileRow]):
                 hold(session, key)
                 if not session.scalar(select(func.count()).where(self.file_row.blob == key)):
                     blobs.delete(key)
+
+    def _put(self, blobs: Blobs, form: str, content: bytes | Path) -> StoredFile:
+        with content.open("rb") if isinstance(content, Path) else BytesIO(content) as file:
+            digest = file_digest(file, "sha256").hexdigest()
+            return blobs.put_file(f"{self.folder}/{digest}.{form}", file)
 
     def _add(
         self,

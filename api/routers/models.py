@@ -1,9 +1,16 @@
 """`/v1/models`: list, download, import, delete."""
 
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import Path as PathParameter
 from fastapi.responses import PlainTextResponse
 from pydantic import JsonValue, TypeAdapter
 from sqlalchemy.orm import Session
@@ -16,17 +23,17 @@ from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Shared
 from api.schemas import ModelFormat, ModelOut, Name
-from services.access import Caller
 from services.errors import BadModelFileError
 from services.installation import Installation
 from services.phase2.tasks import AnyTask
 from services.restorers import catalogue, importing
 from services.restorers.card import write_card
-from services.restorers.importing import Converted
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
 
-ModelId = Annotated[str, Path(description="`model_…`", max_length=64)]
+ModelId = Annotated[str, PathParameter(description="`model_…`", max_length=64)]
+_SCRATCH = "import-"  # how the folder of an import begins
+_SCRATCH_SECONDS = 3600  # after which nobody works in it any more
 _network = TypeAdapter[Any](dict[str, JsonValue])
 _task = TypeAdapter[Any](AnyTask)
 
@@ -63,7 +70,7 @@ async def import_model(
     shared: Shared,
     file: Annotated[
         UploadFile,
-        File(description="safetensors, or a state dict as .pth of EDSR, SRResNet, DnCNN, RRDBNet"),
+        File(description="safetensors, or a state dict as .pth of a network that is known"),
     ],
     name: Annotated[Name, Form(description="default: the file's name")] = "",
     network: Annotated[
@@ -80,16 +87,30 @@ async def import_model(
     trained_for = read_form_json("task", task, _task)
     if not file.size:
         raise BadModelFileError("the file is empty (0 bytes)")
-    async with shared.restorers as bench:
-        converted = await bench.run(importing.convert, await file.read(), described, trained_for)
     stem = plain_name(file.filename or "", "imported").rpartition(".")[0] or "imported"
-    return await anyio.to_thread.run_sync(
-        lambda: creation.commit(
-            lambda session: _keep(
-                session, shared.installation, converted, name=name or stem, caller=caller
+    # By files, which neither this process nor a pipe has to hold whole.
+    with _scratch_folder(shared.installation.settings.home_folder) as folder:
+        given = folder / "given"
+        await anyio.to_thread.run_sync(_receive, shared.installation, file, given)
+        async with shared.restorers as bench:
+            manifest = await bench.run(importing.convert, given, folder, described, trained_for)
+
+        blobs = shared.installation.blobs
+        contents = {form: folder / form for form in catalogue.MEDIA_TYPES}
+        put = await anyio.to_thread.run_sync(catalogue.put, blobs, contents)
+
+        def keep(session: Session) -> Created:
+            model = catalogue.add_imported(
+                session,
+                caller=caller,
+                name=name or stem,
+                manifest=manifest,
+                files=catalogue.store(session, blobs, contents, put=put),
             )
-        )
-    )
+            body = ModelOut.of(model, catalogue.files(session, model.id))
+            return Created(status=201, body=body, location=f"/v1/models/{model.id}")
+
+        return await anyio.to_thread.run_sync(creation.commit, keep)
 
 
 @router.get("/{model_id}", operation_id="get_model", responses=documented(401, 403, 404))
@@ -152,20 +173,20 @@ def delete_model(model_id: ModelId, caller: Writer, installed: Installed) -> Non
     catalogue.delete(installed.database, installed.blobs, model_id, caller)
 
 
-def _keep(
-    session: Session,
-    installation: Installation,
-    converted: Converted,
-    *,
-    name: str,
-    caller: Caller,
-) -> Created:
-    model = catalogue.add_imported(
-        session,
-        caller=caller,
-        name=name,
-        manifest=converted.manifest,
-        files=catalogue.store(session, installation.blobs, converted.files),
-    )
-    body = ModelOut.of(model, catalogue.files(session, model.id))
-    return Created(status=201, body=body, location=f"/v1/models/{model.id}")
+@contextmanager
+def _scratch_folder(home: Path) -> Iterator[Path]:
+    """A folder for one import where large files belong; those that a kill has left are removed."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in home.glob(f"{_SCRATCH}*"):
+        with suppress(FileNotFoundError):  # its import has just ended
+            if time.time() - left.stat().st_mtime > _SCRATCH_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=home) as folder:
+        yield Path(folder)
+
+
+def _receive(installation: Installation, file: UploadFile, target: Path) -> None:
+    """Copy what was sent to where the other process can read it, if there is room for it all."""
+    installation.blobs.check_free((1 + len(catalogue.MEDIA_TYPES)) * (file.size or 0))
+    with target.open("wb") as copied:
+        shutil.copyfileobj(file.file, copied)

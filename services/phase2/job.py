@@ -62,8 +62,10 @@ def train_restorer_job(installation: Installation, job: Job, run: JobRun) -> Pub
         draw_contact_sheet(trained.history, title=title),
     )
 
+    put = models.put(blobs, contents)
+
     def publish(session: Session, job: Job) -> None:
-        files = models.store(session, blobs, contents)
+        files = models.store(session, blobs, contents, put=put)
         models.add_trained(session, job=job, manifest=manifest.to_dict(), files=files)
         artifacts.publish(session, job, kind="contact_sheet", media_type="image/png", file=sheet)
 

@@ -11,6 +11,7 @@ MEDIA_TYPES = {
 
 _models = Publications(Model, ModelFile, ModelFile.model_id, noun="model", folder="models")
 
+put = _models.put
 store = _models.store
 add_trained = _models.add_trained
 add_imported = _models.add_imported

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.errors import BadModelFileError
@@ -28,39 +28,39 @@ _SHOWN = 4
 _TELLING = ("Unsupported", "WeightsUnpickler")  # how the useful lines of torch's refusals begin
 
 
-@dataclass(frozen=True)
-class Converted:
-    """A restorer in every form that the service offers."""
-
-    manifest: dict[str, Any]
-    files: dict[str, bytes]  # by format
-
-
 def convert(
-    content: bytes, network: dict[str, Any] | None = None, task: dict[str, Any] | None = None
-) -> Converted:
+    source: Path,
+    folder: Path,
+    network: dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Read a restorer's file by its content, never executing it, and write it in our formats.
 
+    From file to files, so that nothing large passes from one process to another.
+
     Args:
-        content: our artefact; or the state dict of a network that is known
+        source: our artefact; or the state dict of a network that is known
             (`architectures.KNOWN`) as safetensors or `.pth`, by the names of the public releases.
+        folder: where the files are written, each by the name of its format.
         network: hyperparameters that its tensors do not tell, or all of them, as in
             `services.restorers.networks`; `{"residual_scale": 0.1}` is one.
         task: what the file was trained for, if the file does not say.
 
+    Returns: the manifest.
     Raises: BadModelFileError that says what is wrong with the file.
     """
     from services.restorers.packing import pack
 
-    manifest, restorer = read(content, network, task)
-    files = {str(form): part for form, part in pack(manifest, restorer).items()}
-    return Converted(manifest=manifest.to_dict(), files=files)
+    manifest, restorer = read(source.read_bytes(), network, task)
+    for form, content in pack(manifest, restorer).items():
+        (folder / form).write_bytes(content)
+    return manifest.to_dict()
 
 
 def read(
     content: bytes, network: dict[str, Any] | None = None, task: dict[str, Any] | None = None
 ) -> tuple[RestorerManifest, Restorer]:
-    """Manifest and network of a file, as for `convert`."""
+    """Manifest and network of a file's content, as for `convert`."""
     from services.restorers.architectures import KNOWN, detect
     from services.restorers.artefact import assemble, read_restorer
     from services.restorers.manifest import RestorerManifest

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import pickle
+import time
 from hashlib import sha256
 
 import pytest
@@ -44,8 +46,13 @@ def test_an_imported_model_is_offered_in_three_formats(
     client: TestClient, installation: Installation, model: Model
 ) -> None:
     content = installation.blobs.get(f"models/{model.sha256}.safetensors")
+    home = installation.settings.home_folder
+    for name, age in (("import-killed", 7200), ("import-under-way", 60)):
+        (home / name).mkdir()
+        os.utime(home / name, (time.time() - age,) * 2)
     answer = client.post("/v1/models/import", files={"file": ("mine.safetensors", content)})
     assert answer.status_code == 201, answer.text
+    assert [folder.name for folder in home.glob("import-*")] == ["import-under-way"]
     imported = answer.json()
     assert answer.headers["location"] == f"/v1/models/{imported['id']}"
     assert imported["name"] == "mine"

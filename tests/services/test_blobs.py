@@ -1,6 +1,7 @@
 """The blob store, on a real folder."""
 
 import errno
+import io
 import os
 import time
 from datetime import timedelta
@@ -24,6 +25,9 @@ def test_what_is_put_comes_back_and_names_its_digest(blobs: Blobs) -> None:
     stored = blobs.put("losses/a.safetensors", b"content")
     assert (stored.size, stored.sha256) == (7, sha256(b"content").hexdigest())
     assert blobs.get("losses/a.safetensors") == b"content"
+    assert blobs.has("losses/a.safetensors")
+    assert not blobs.has("losses/b.safetensors")
+    assert not blobs.has("losses")
 
 
 def test_a_file_is_put_as_its_content_is(blobs: Blobs, tmp_path: Path) -> None:
@@ -33,6 +37,7 @@ def test_a_file_is_put_as_its_content_is(blobs: Blobs, tmp_path: Path) -> None:
         stored = blobs.put_file("artifacts/job/restored", file)
     assert blobs.get("artifacts/job/restored") == source.read_bytes()
     assert stored == blobs.put("artifacts/job/restored", source.read_bytes())
+    assert stored == blobs.put_file("artifacts/job/restored", io.BytesIO(source.read_bytes()))
     assert blobs.keys("artifacts") == ["artifacts/job/restored"]
 
 

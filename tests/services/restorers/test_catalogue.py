@@ -1,5 +1,7 @@
 """Models in the catalogue, beside those who use them."""
 
+from pathlib import Path
+
 import pytest
 
 from services.access import LOCAL, Caller
@@ -48,3 +50,20 @@ def test_a_model_that_an_unfinished_job_uses_is_not_deleted(
     assert blobs.keys("models") == []
     with database.write() as session, pytest.raises(ConflictError, match="cannot be retried"):
         requests.retry(session, job.id, LOCAL)
+
+
+def test_files_that_were_put_early_are_there_in_the_end(
+    installation: Installation, model: Model, tmp_path: Path
+) -> None:
+    database, blobs = installation.database, installation.blobs
+    content = blobs.get(f"models/{model.sha256}.safetensors")
+    (tmp_path / "safetensors").write_bytes(content)
+    contents = {"safetensors": tmp_path / "safetensors"}
+    put = catalogue.put(blobs, contents)
+    assert put["safetensors"].sha256 == model.sha256
+    catalogue.delete(database, blobs, model.id, LOCAL)  # the same file of another model
+    assert blobs.keys("models") == []
+    with database.write() as session:
+        stored = catalogue.store(session, blobs, contents, put=put)
+    assert stored == put
+    assert blobs.get(put["safetensors"].blob) == content
