@@ -9,7 +9,7 @@ from services.errors import BadModelFileError
 from services.restorers.networks import NETWORK, AnyNetwork
 
 FORMAT: Literal[1] = 1
-MAX_LENGTH = 1 << 20  # characters of JSON; it is kept in a row, and lists show it
+MAX_LENGTH = 1 << 21  # characters of JSON; it is kept in a row, and lists show it
 
 Plain = dict[str, JsonValue]
 Whole = Annotated[int, Field(ge=0)]
