@@ -8,10 +8,12 @@ from pathlib import Path
 
 import obstore
 from obstore.exceptions import BaseError as ObjectStoreError
+from obstore.exceptions import NotFoundError as ObjectMissing
+from obstore.exceptions import PermissionDeniedError
 from obstore.store import ObjectStore, from_url
 
 from services.datasets.members import BadMemberError, Member, Source, check_count, unreadable
-from services.errors import BadInputError, Problem
+from services.errors import BadInputError, Problem, StorageError
 from services.settings import BUCKET_SCHEMES
 
 _POINTER = "/source/location"
@@ -75,11 +77,12 @@ class _Folder:
         # By descriptors: nobody can put a link in place of a folder on the way.
         for folder, folders, files, descriptor in os.fwalk(self._folder):
             folders.sort()
-            linked = [name for name in folders if _is_link(name, descriptor)]
-            for name in sorted([*files, *linked]):
+            shut = {name: fault for name in folders if (fault := _shut(name, descriptor))}
+            folders[:] = [name for name in folders if name not in shut]
+            for name in sorted([*files, *shut]):
                 step = min(step + 1, self.steps)
                 path = os.path.relpath(os.path.join(folder, name), self._folder)  # noqa: PTH118
-                fault = _fault(name, descriptor)
+                fault = shut.get(name) or _fault(name, descriptor)
                 read = unreadable if fault else partial(_read, name, descriptor)
                 yield step, Member(path, fault, read)
 
@@ -110,8 +113,10 @@ class Bucket:
             return b""
         try:
             return bytes(obstore.get_range(self._store, path, start=0, length=length))
-        except (ObjectStoreError, FileNotFoundError) as error:
+        except (ObjectMissing, PermissionDeniedError, FileNotFoundError) as error:
             raise BadMemberError(f"cannot be read: {_line(error)}") from error
+        except ObjectStoreError as error:  # of the bucket or the way to it: no fault of the file
+            raise StorageError(f"cannot read {path} in the bucket: {_line(error)}") from error
 
 
 def _fault(name: str, descriptor: int) -> str | None:
@@ -136,8 +141,15 @@ def _read(name: str, descriptor: int, limit: int) -> bytes:
         raise BadMemberError(f"cannot be read: {error.strerror}") from error
 
 
-def _is_link(name: str, descriptor: int) -> bool:
-    return stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
+def _shut(name: str, descriptor: int) -> str | None:
+    """Why a folder is not entered; walking would pass over it in silence."""
+    try:
+        if stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+            return "is a symbolic link"
+        os.close(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor))
+    except OSError as error:
+        return f"is a folder that cannot be read: {error.strerror}"
+    return None
 
 
 def _refusal(message: str) -> BadInputError:

@@ -163,7 +163,7 @@ class _Import:
     def _take(self, source: Source) -> bool:
         """Go through all members; False if they are not those of the checkpoint."""
         resumed = self._state.done
-        names: set[str] = set()
+        names: set[bytes] = set()
         begun: deque[_Begun] = deque()
         decoders = min(_MOST_DECODERS, self._settings.threads or len(os.sched_getaffinity(0)))
         with ThreadPoolExecutor(decoders) as pool:
@@ -174,7 +174,7 @@ class _Import:
                     begun.append(self._begin(pool, number, step, member, names))
                 elif number == resumed and _plain(member.name) != self._state.last:
                     return False
-                names.add(_plain(member.name))
+                names.add(_mark(_plain(member.name)))
                 while len(begun) > decoders:
                     self._enter(begun.popleft(), source.steps)
             while begun:
@@ -183,12 +183,12 @@ class _Import:
         return number >= resumed
 
     def _begin(
-        self, pool: ThreadPoolExecutor, number: int, step: int, member: Member, names: set[str]
+        self, pool: ThreadPoolExecutor, number: int, step: int, member: Member, names: set[bytes]
     ) -> _Begun:
         content, reason, name = b"", None, _plain(member.name)
         if not is_litter(name):
             reason = member.fault or _fault_of_name(name)
-            if reason is None and name in names:
+            if reason is None and _mark(name) in names:
                 reason = "is there a second time under the same name"
             if reason is None:
                 content, reason = self._read(member)
@@ -356,6 +356,11 @@ class _Import:
 def _plain(name: str) -> str:
     """As tars of `.` and zips of Windows would be named elsewhere."""
     return name.replace("\\", "/").removeprefix("./")
+
+
+def _mark(name: str) -> bytes:
+    """What is remembered of a name: those of a tar may have a million characters each."""
+    return sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 def _fault_of_name(name: str) -> str | None:

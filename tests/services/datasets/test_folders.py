@@ -1,14 +1,16 @@
 """Folders on the server: those that are allowed, and what lies in them."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 from obstore.store import LocalStore, MemoryStore
 
 from services.datasets.folders import Bucket, check_location, open_folder
 from services.datasets.members import BadMemberError
-from services.errors import BadInputError
+from services.errors import BadInputError, StorageError
 from services.settings import Settings
 
 
@@ -88,6 +90,22 @@ def test_files_come_in_order_and_links_are_not_followed(root: Path) -> None:
         open_folder(str(root), [str(root)], max_members=3)
 
 
+def test_a_folder_that_cannot_be_read_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def refuse(path: str, *arguments: int, **options: int) -> int:
+        if path == "photos":  # as for another user: who runs tests may be root
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    source = open_folder(str(root), [str(root)], max_members=10)
+    assert [(member.name, member.fault) for _, member in source.members()] == [
+        ("a.png", None),
+        ("photos", "is a folder that cannot be read: Permission denied"),
+    ]
+
+
 def test_a_file_that_becomes_a_link_is_not_read(root: Path) -> None:
     for _, member in open_folder(str(root), [str(root)], max_members=10).members():
         if member.name == "a.png":
@@ -129,6 +147,19 @@ def test_a_file_that_has_gone_from_a_bucket_is_told() -> None:
     ((_, member),) = bucket.members()
     with pytest.raises(BadMemberError, match="cannot be read"):
         member.read(10)
+
+
+def test_a_bucket_that_is_away_makes_no_file_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    store.put("a.png", b"a")
+    (step_and_member,) = Bucket(store, 10).members()
+
+    def away(*_: object, **__: object) -> None:
+        raise GenericError("connection reset")
+
+    monkeypatch.setattr("obstore.get_range", away)
+    with pytest.raises(StorageError, match=r"cannot read a\.png in the bucket: connection reset"):
+        step_and_member[1].read(10)
 
 
 def test_roots_are_paths_and_buckets(tmp_path: Path) -> None:

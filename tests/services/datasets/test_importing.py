@@ -3,6 +3,7 @@
 import io
 import tarfile
 import threading
+import tracemalloc
 from hashlib import sha256
 
 import numpy as np
@@ -118,6 +119,26 @@ def test_names_that_are_there_twice_and_odd_ones(desk, installation, encoded):
     dataset = desk.run(desk.upload(content.getvalue()))
     assert [image.name for image in rows(installation, dataset)] == ["a.png", "b?�.png"]
     assert desk.bad_files(dataset) == {"a.png": "is there a second time under the same name"}
+
+
+def test_endless_names_do_not_fill_the_memory(desk, encoded):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for number in range(40):
+            entry = tarfile.TarInfo(f"{number}{'x' * 900_000}.png")
+            archive.addfile(entry, io.BytesIO())
+        entry = tarfile.TarInfo("a.png")
+        entry.size = len(encoded())
+        archive.addfile(entry, io.BytesIO(encoded()))
+    dataset = desk.upload(content.getvalue())
+    tracemalloc.start()
+    try:
+        dataset = desk.run(dataset)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (dataset.images, dataset.bad_file_count) == (1, 40)
+    assert peak < 20e6
 
 
 def test_whoever_refuses_bad_files_hears_of_all_of_them(desk, installation, encoded, zipped):
