@@ -125,6 +125,7 @@ class Manifest:
         """Read what `to_json` wrote."""
         try:
             plain = json.loads(text)
+            json.dumps(plain, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         except (ValueError, RecursionError) as error:
             raise ArtefactError(f"the manifest is not JSON: {error}") from None
         return cls.from_dict(plain)

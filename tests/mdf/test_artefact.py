@@ -157,6 +157,10 @@ def test_every_truncation_is_refused(build_loss):
         ((2).to_bytes(8, "little") + b"[]", 'no "mdf" manifest'),
         (safetensors.torch.save({"x": torch.zeros(1)}), 'no "mdf" manifest'),
         (safetensors.torch.save({"x": torch.zeros(1)}, metadata={"mdf": "{"}), "not JSON"),
+        (
+            safetensors.torch.save({"x": torch.zeros(1)}, metadata={"mdf": '{"a": "\\ud800"}'}),
+            "not JSON: .*surrogates",
+        ),
         (safetensors.torch.save({"x": torch.zeros(1)}, metadata={"mdf": "[]"}), "not a JSON obj"),
     ],
 )
