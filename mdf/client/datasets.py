@@ -198,7 +198,8 @@ def _may_pass(error: MDFError) -> bool:
     """Whether to ask for the offset and go on from there."""
     if isinstance(error, ApiError) and error.code == "disk_full":
         return False
-    behind = isinstance(error, ApiError) and error.status == 409
+    # Bytes are there that we do not know of, or none came for long: this machine slept, say.
+    behind = isinstance(error, ApiError) and error.status in (408, 409)
     return behind or passing(error)
 
 

@@ -13,6 +13,9 @@ from mdf.errors import ApiError, MDFError
 
 Published = TypeVar("Published", bound=Loss | Model)
 
+# The server takes up to two minutes to read a file and write it in its formats.
+_IMPORT_SECONDS = 180.0
+
 
 class Publications(Generic[Published]):
     """The catalogue of `record` below `path`, such as `/v1/losses`."""
@@ -79,7 +82,9 @@ class Publications(Generic[Published]):
         with path.open("rb") as content:
             upload = {"file": (path.name, content)}
             try:
-                answer = self._transport.create(f"{self._path}/import", files=upload, data=fields)
+                answer = self._transport.create(
+                    f"{self._path}/import", at_least=_IMPORT_SECONDS, files=upload, data=fields
+                )
             except ApiError as error:
                 raise error.about(path) from error
         return parse(self._record, answer)

@@ -125,7 +125,7 @@ def test_an_upload_is_sent_in_pieces(keeper: Keeper, archive: Path) -> None:
     assert told == sorted(told)
 
 
-@pytest.mark.parametrize("fault", ["hang up", "answer lost", "503", "409"])
+@pytest.mark.parametrize("fault", ["hang up", "answer lost", "503", "409", "408"])
 def test_an_upload_goes_on_where_it_broke(keeper: Keeper, archive: Path, fault: str) -> None:
     keeper.faults = ["", fault, fault, "", fault]
     with Client(keeper.url) as client:
