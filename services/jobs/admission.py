@@ -103,20 +103,27 @@ def _check_restoration(session: Session, spec: Restoration, caller: Caller) -> N
     _hold_all(session, spec.model_id, spec.dataset_id)
     model = models.referenced(session, spec.model_id, caller, "/model_id")
     scale = NETWORK.validate_python(model.manifest["network"]).scale
-    sized: list[tuple[str, Image | DatasetImage]] = []  # each with what names it
     if spec.dataset_id is not None:
         datasets.referenced(session, spec.dataset_id, caller, "/dataset_id")
-        query = select(DatasetImage).where(DatasetImage.dataset_id == spec.dataset_id)
-        sized += [("/dataset_id", image) for image in session.scalars(query)]
+        # There may be a hundred thousand, and others wait to write: no more of them than is needed.
+        columns = select(DatasetImage.name, DatasetImage.width, DatasetImage.height)
+        mine = columns.where(DatasetImage.dataset_id == spec.dataset_id)
+        for name, width, height in session.execute(mine.order_by(DatasetImage.position)):
+            _check_result(spec, scale, name, (width, height), "/dataset_id")
     if spec.image_ids is not None:
-        sized += _held_images(session, spec.image_ids, "/image_ids", caller)
-    for pointer, image in sized:
-        try:
-            check_size((image.width, image.height), scale, spec.format)
-        except BadInputError as error:
-            raise BadInputError(
-                f"{image.name}: {error.message}", problems=(Problem(pointer, error.message),)
-            ) from None
+        for pointer, image in _held_images(session, spec.image_ids, "/image_ids", caller):
+            _check_result(spec, scale, image.name, (image.width, image.height), pointer)
+
+
+def _check_result(
+    spec: Restoration, scale: int, name: str, size: tuple[int, int], pointer: str
+) -> None:
+    try:
+        check_size(size, scale, spec.format)
+    except BadInputError as error:
+        raise BadInputError(
+            f"{name}: {error.message}", problems=(Problem(pointer, error.message),)
+        ) from None
 
 
 def _check_import(session: Session, spec: DatasetImport, caller: Caller) -> None:
