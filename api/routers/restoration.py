@@ -25,6 +25,7 @@ from api.runtime import Runtime, Shared
 from api.schemas import ImageIn, JobOut
 from services.access import Caller
 from services.blobs import StoredFile
+from services.database import hold
 from services.errors import BadInputError, Problem, UnavailableError
 from services.images import catalogue as images
 from services.images.decoding import DecodedImage, Limits, decode
@@ -124,6 +125,7 @@ async def restore_image(
 
     def submit(session: Session) -> Created:
         shared.installation.blobs.check_free()
+        hold(session, model_id)  # as for every job, before its images: nobody waits in a circle
         image_id = picture.image_id or _kept(session, shared, picture, caller)
         wanted = Restoration(
             model_id=model_id, image_ids=(image_id,), format=file_format, quality=quality
