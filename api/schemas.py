@@ -72,7 +72,9 @@ class ImageOut(Out):
 
     id: str
     name: str
-    digest: Annotated[str, Field(description="SHA-256 of the size and the 8-bit RGB pixels")]
+    digest: Annotated[
+        str, Field(description="SHA-256 of the size and the 8-bit pixels, RGB or RGBA")
+    ]
     width: Annotated[int, Field(description="px")]
     height: Annotated[int, Field(description="px")]
     size: Annotated[int, Field(description="of the stored PNG, bytes")]

@@ -123,7 +123,10 @@ def get_dataset_offset(dataset_id: DatasetId, caller: Reader, installed: Install
     operation_id="upload_dataset",
     response_class=Response,
     responses={
-        204: {"description": "the bytes are kept", "headers": _UPLOAD_HEADERS},
+        204: {
+            "description": "the bytes are kept",
+            "headers": {"Upload-Offset": _UPLOAD_HEADERS["Upload-Offset"]},
+        },
         **documented(401, 403, 404, 408, 409, 413, 415, 422, 503, 507),
     },
     openapi_extra={
