@@ -23,8 +23,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from services.errors import BadInputError
 
 if TYPE_CHECKING:
-    from models.losses import Objective
     from torch import nn
+
+    from models.losses import Objective
 
 MAX_TERMS = 16
 MAX_STAGES = 16
