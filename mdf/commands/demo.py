@@ -253,8 +253,7 @@ def _verdict(restorations: Restorations) -> str:
     told = "; ".join(f"{name} in {', '.join(labels)}" for name, labels in ahead.items() if labels)
     return (
         f"Ahead on this photograph: {told or 'neither'}. {restorations.iterations} iterations on "
-        f"{restorations.trained_on} photographs, of which the one with MDF has spent half with "
-        "L2, show how it is done, not which loss is better."
+        f"{restorations.trained_on} photographs show how it is done, not which loss is better."
     )
 
 

@@ -37,14 +37,6 @@ _PHOTOGRAPHS = (
 _RESTORED = "chelsea"
 _PRESETS = {"denoising": "quick-dncnn-denoising", "sisr": "quick-edsr-sisr"}
 _PRESET = "quick-dncnn-jpeg"  # for every other task
-# Less than the presets': two trainings shall take minutes, also with the slower loss.
-_RECIPE: dict[str, Any] = {
-    "iterations": 600,
-    "validate_every": 150,
-    "validation_images": 1,
-    "sample_images": 1,
-}
-_MDF_WEIGHT = 1e-3  # of an MDF loss after L2: its values are some thousand times as large
 _METRICS = ("psnr", "ssim", "ms_ssim", "gmsd", "fsim")
 _OWN = "MDF"  # the score by the loss itself
 _SECONDS = 120.0  # that the server may take to restore the photograph before it becomes a job
@@ -78,7 +70,7 @@ class Restorations:
 
     title: str
     original: "Pixels"
-    versions: tuple[Version, ...]  # degraded, restored after L2, restored after MDF
+    versions: tuple[Version, ...]  # degraded, then restored by the one of L2 and that of MDF
     metrics: tuple[Scale, ...]
     models: dict[str, Path]  # the files of the two restorers, by the name of the loss
     trained_on: int  # photographs
@@ -102,28 +94,31 @@ def train_and_restore(
         loss: that loss.
         folder: for the models' files.
         stem: how their names begin.
-        recipe: hyperparameters that differ from the demo's.
+        recipe: hyperparameters that differ from the preset's.
     """
     task = trained.spec["task"]
     dataset = _dataset(client)
     note(f"Data set    {dataset.images} photographs, without the one to be restored")
     preset = _PRESETS.get(task["kind"], _PRESET)
-    changes = _RECIPE | dict(recipe)
-    losses = _losses(str(trained.loss_id), int(changes["iterations"]))
-    models, files = {}, {}
+    losses: dict[str, dict[str, Any]] = {
+        "L2": {"kind": "l2"},
+        "MDF": {"kind": "mdf", "loss_id": trained.loss_id},
+    }
+    models, files, iterations = {}, {}, 0
     for name, spec in losses.items():
         request = {
             "dataset_id": dataset.id,
             "preset": preset,
             "task": dict(task),
             "loss": spec,
-            "recipe": changes,
+            "recipe": dict(recipe),
         }
-        note(f"Restorer    {preset}, {changes['iterations']} iterations, {describe_loss(spec)}")
+        note(f"Restorer    {preset}, {describe_loss(spec)}")
         title = f"{stem}-restorer-{name.lower()}"
         job = take_up(client, title, request, _trainer(client, request))
         job = watch_to_result(client, job)
         note(f"Trained     in {duration(job.run_seconds)}")
+        iterations = int(job.spec["recipe"]["iterations"])
         models[name] = str(job.model_id)
         files[name] = client.models.download(models[name], folder / f"{title}.safetensors")
     with server_code():
@@ -144,20 +139,8 @@ def train_and_restore(
         metrics=metrics,
         models=files,
         trained_on=dataset.images,
-        iterations=int(changes["iterations"]),
+        iterations=iterations,
     )
-
-
-def _losses(loss_id: str, iterations: int) -> dict[str, dict[str, Any]]:
-    """What the two are trained with: the same half the time, so that few iterations suffice.
-
-    The MDF loss is weighted to the order of L2: Adam, which has the gradients of L2 in memory,
-    would otherwise begin with steps that undo what was learnt.
-    """
-    l2, mdf = {"kind": "l2"}, {"kind": "mdf", "loss_id": loss_id}
-    weighted = {"kind": "sum", "terms": [{"weight": _MDF_WEIGHT, "loss": mdf}]}
-    stages = [{"until": max(1, iterations // 2), "loss": l2}, {"loss": weighted}]
-    return {"L2": l2, "MDF": {"kind": "schedule", "stages": stages}}
 
 
 def _dataset(client: Client) -> Dataset:
