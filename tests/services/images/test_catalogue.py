@@ -90,7 +90,7 @@ def test_an_image_that_an_unfinished_job_needs_is_kept(
     )
     with installation.database.write() as session:
         job = submission.submit(session, spec, caller=LOCAL)
-    with pytest.raises(ConflictError, match=f"a seed of job {job.id}"):
+    with pytest.raises(ConflictError, match=f"is used by job {job.id}"):
         delete(installation, seed_image, LOCAL)
     with installation.database.write() as session:
         requests.cancel(session, job.id, LOCAL)
@@ -107,7 +107,7 @@ def test_an_image_is_kept_for_another_owners_job_too(
     )
     with installation.database.write() as session:
         job = submission.submit(session, spec, caller=ADMIN)
-    with pytest.raises(ConflictError, match=f"a seed of job {job.id}"):
+    with pytest.raises(ConflictError, match=f"is used by job {job.id}"):
         delete(installation, image, ANNA)
 
 
@@ -121,7 +121,7 @@ def test_a_job_that_gets_in_first_keeps_its_image(
     monkeypatch.setattr(
         catalogue, "hold", lambda session, _: submission.submit(session, spec, caller=LOCAL)
     )
-    with pytest.raises(ConflictError, match="is a seed of job"):
+    with pytest.raises(ConflictError, match="is used by job"):
         delete(installation, seed_image, LOCAL)
 
 
