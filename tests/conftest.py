@@ -40,6 +40,11 @@ from services.phase1.recipe import DiscriminatorTraining
 from services.restorers import catalogue as models
 from services.settings import Settings
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background of a shell; programs under test would inherit it, and tests press
+    # Ctrl-C on them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A worker whose jobs count instead of training; see tests/workers/counting_job.py.
 COUNTING = (str(Path(__file__).parent / "workers" / "counting_worker.py"),)
 
