@@ -72,6 +72,8 @@ class ApiKey(Base):
     name: Mapped[str]
     owner: Mapped[str] = mapped_column(index=True)
     scopes: Mapped[list[str]]  # of "read", "write", "admin"
+    # Quotas of its own, by name; the settings' for those that are not there.
+    quotas: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     secret_hash: Mapped[str]
     created: Mapped[datetime]
     last_used: Mapped[datetime | None]
@@ -100,7 +102,10 @@ class Job(Base):
     """A unit of work. `state` moves only as `services.jobs.lifecycle` allows."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_state_created", "state", "created"),)
+    __table_args__ = (
+        Index("ix_jobs_state_created", "state", "created"),
+        Index("ix_jobs_owner_state", "owner", "state"),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str] = mapped_column(index=True)
     type: Mapped[str]
@@ -117,6 +122,7 @@ class Job(Base):
     lease_expires: Mapped[datetime | None] = mapped_column(index=True)
     checkpoint: Mapped[str | None]  # blob key
     checkpoint_at: Mapped[datetime | None]
+    checkpoint_size: Mapped[int | None] = mapped_column(BigInteger)  # bytes
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     deadline: Mapped[datetime | None]
@@ -127,6 +133,10 @@ class Job(Base):
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
     run_seconds: Mapped[float]  # over all attempts
+    # How many jobs of its owner may run at once for this one to start: the quota it came with.
+    running_cap: Mapped[int | None]
+    request_id: Mapped[str | None]  # of the request that submitted it, for the logs
+    trace: Mapped[str | None]  # W3C `traceparent` of that request
 
 
 class JobEvent(Base):
@@ -161,6 +171,7 @@ class JobSample(Base):
     step: Mapped[int]
     kind: Mapped[str]
     blob: Mapped[str]
+    size: Mapped[int] = mapped_column(default=0, server_default="0")  # bytes
     created: Mapped[datetime]
 
 
@@ -304,5 +315,71 @@ class Worker(Base):
     pid: Mapped[int]
     device: Mapped[str]  # "cpu" or "cuda:0 NVIDIA …"
     job_id: Mapped[str | None]
+    resources: Mapped[dict[str, Any]] = mapped_column(
+        default=dict, server_default="{}"
+    )  # memory, disk, GPU
     started: Mapped[datetime]
     last_seen: Mapped[datetime]
+
+
+class Share(Base):
+    """When an owner's turn last came: the next slot serves the one who waits longest."""
+
+    __tablename__ = "shares"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    served: Mapped[datetime]
+
+
+class BrowserSession(Base):
+    """A browser that has logged in with an API key, and holds a cookie for it."""
+
+    __tablename__ = "browser_sessions"
+    id: Mapped[str] = mapped_column(primary_key=True)  # SHA-256 of the cookie's token
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    created: Mapped[datetime]
+    expires: Mapped[datetime] = mapped_column(index=True)
+
+
+class Webhook(Base):
+    """An address that is told when jobs end."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
+    url: Mapped[str]
+    events: Mapped[list[str]]
+    secret: Mapped[str]  # needed to sign; shown once
+    created: Mapped[datetime]
+    disabled: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
+
+
+class WebhookDelivery(Base):
+    """One message to one webhook, from the transaction that made it until it has arrived."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("ix_webhook_deliveries_state_due", "state", "due"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="CASCADE"), index=True
+    )
+    event: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    state: Mapped[str]  # "pending", "delivered" or "failed"
+    attempts: Mapped[int]
+    due: Mapped[datetime]  # of the next attempt; pushed ahead while one is under way
+    status: Mapped[int | None]  # HTTP status of the last attempt
+    fault: Mapped[str | None]  # why the last attempt failed
+    created: Mapped[datetime]
+    delivered: Mapped[datetime | None]
+
+
+class Tally(Base):
+    """A number that only rises, by name and labels: what the metrics count over all time."""
+
+    __tablename__ = "tallies"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    labels: Mapped[str] = mapped_column(primary_key=True)  # JSON, keys in order
+    value: Mapped[float]
