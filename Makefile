@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test lint wheel clean
+.PHONY: setup demo serve test chaos lint wheel clean
 
 setup: $(INSTALLED)
 
@@ -33,6 +33,12 @@ lint: setup
 # OpenMP's threads wait for each other asleep: many of the tests start processes beside them.
 test: lint
 	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest
+
+# make chaos SCALE=0.1 SEED=7 ONLY="test_kills.py test_soak.py": a tenth of the counts of two files
+chaos: setup
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --chaos full --chaos-report build/chaos \
+		$(if $(SCALE),--chaos-scale $(SCALE)) $(if $(SEED),--chaos-seed $(SEED)) \
+		$(if $(ONLY),$(addprefix tests/chaos/,$(ONLY)),tests/chaos)
 
 wheel: setup
 	$(BIN)/python -m build --wheel

@@ -49,6 +49,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 COUNTING = (str(Path(__file__).parent / "workers" / "counting_worker.py"),)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the suite in tests/chaos; here, since pytest reads them only from this file."""
+    group = parser.getgroup("chaos")
+    group.addoption("--chaos", choices=("short", "full"), default="short", help="the suite's form")
+    group.addoption("--chaos-scale", type=float, default=1.0, help="factor of all counts")
+    group.addoption("--chaos-seed", type=int, help="brings back the chances of a run")
+    group.addoption("--chaos-report", type=Path, help="file of the figures: .md and .json")
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a service that reacts quickly."""

@@ -1,0 +1,294 @@
+"""The frame of the chaos suite: counts, chances, and the table of figures.
+
+A scenario reads as follows; it fails if a promise was broken or a limit missed, and stands in
+the table all the same:
+
+    def test_a_killed_job_goes_on(house, count, chance, figures):
+        with figures("1", "`kill -9` of a job", count(short=2, full=200)) as scenario:
+            for _ in range(scenario.count):
+                time.sleep(chance.uniform(0, 2))
+                ...
+                scenario.time("detection", seconds, p95=2.0)
+                if lost:
+                    scenario.violate(f"{job_id} is lost")
+            scenario.figure("memory", grown, "MB", at_most=200)
+"""
+
+import json
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+_MAX_VIOLATIONS_SHOWN = 5
+
+
+@dataclass
+class Scenario:
+    """One row of the table: what a scenario did and measured, and what it may not miss."""
+
+    number: str
+    name: str
+    count: int
+    violations: list[str] = field(default_factory=list)
+    skipped: bool = False
+    seconds: float = 0.0
+    _times: dict[str, list[float]] = field(default_factory=dict)
+    _limits: dict[str, dict[str, float]] = field(default_factory=dict)
+    _figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def violate(self, what: str) -> None:
+        """Note a broken promise; not one is allowed."""
+        self.violations.append(what)
+
+    def time(self, name: str, *seconds: float, **at_most: float) -> None:
+        """Add durations; `at_most` limits their `p50`, `p95`, `p99` or `max`, in seconds."""
+        self._times.setdefault(name, []).extend(seconds)
+        self._limits.setdefault(name, {}).update(at_most)
+
+    def figure(
+        self,
+        name: str,
+        value: float,
+        unit: str = "",
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
+    ) -> None:
+        """Set a figure and its limits; one that is set again replaces the old."""
+        limits = {"at_most": at_most, "at_least": at_least}
+        given = {key: limit for key, limit in limits.items() if limit is not None}
+        self._figures[name] = {"value": value, "unit": unit, **given}
+
+    def times(self) -> dict[str, dict[str, float]]:
+        """By name: how many durations there are, and their p50, p95, p99 and max."""
+        return {name: _summary(values) for name, values in self._times.items() if values}
+
+    def missed(self) -> list[str]:
+        """What was broken or missed, in words."""
+        said = list(self.violations)
+        for name, limits in self._limits.items():
+            summary = self.times().get(name)
+            if summary is None:
+                said.append(f"{name}: nothing was measured")
+                continue
+            for key, limit in limits.items():
+                if summary[key] > limit:
+                    said.append(f"{name} {key} is {summary[key]:.3f} s; at most {limit:g} s")
+        for name, given in self._figures.items():
+            value, unit = given["value"], given["unit"]
+            if value > given.get("at_most", value):
+                said.append(f"{name} is {value:g} {unit}; at most {given['at_most']:g}")
+            if value < given.get("at_least", value):
+                said.append(f"{name} is {value:g} {unit}; at least {given['at_least']:g}")
+        return said
+
+    def row(self) -> dict[str, str]:
+        """The row of the table."""
+        return {
+            "#": self.number,
+            "scenario": self.name,
+            "count": str(self.count),
+            "violations": str(len(self.violations)),
+            "figures": "; ".join(self._said()),
+            "took": f"{self.seconds:.0f} s",
+            "result": self._result(),
+        }
+
+    def record(self) -> dict[str, Any]:
+        """The row for programs."""
+        return {
+            "number": self.number,
+            "scenario": self.name,
+            "count": self.count,
+            "violations": self.violations,
+            "times": {
+                name: {**summary, "at_most": self._limits[name]}
+                for name, summary in self.times().items()
+            },
+            "figures": self._figures,
+            "seconds": self.seconds,
+            "missed": self.missed(),
+            "result": self._result(),
+        }
+
+    def _result(self) -> str:
+        if self.missed():
+            return "missed"
+        return "skipped" if self.skipped else "passed"
+
+    def _said(self) -> Iterator[str]:
+        for name, summary in self.times().items():
+            shown = ("p50", "p95", *sorted(self._limits[name].keys() - {"p50", "p95", "max"}))
+            values = " / ".join(f"{summary[key]:.2f}" for key in (*shown, "max"))
+            limits = ", ".join(f"{key} ≤ {limit:g}" for key, limit in self._limits[name].items())
+            yield f"{name} {' / '.join((*shown, 'max'))} {values} s" + limits.join(
+                (" (", ")") if limits else ("", "")
+            )
+        for name, given in self._figures.items():
+            limits = [
+                f"{sign} {given[key]:g}"
+                for key, sign in (("at_most", "≤"), ("at_least", "≥"))
+                if key in given
+            ]
+            unit = f" {given['unit']}" if given["unit"] else ""
+            yield f"{name} {given['value']:.4g}{unit}" + (f" ({', '.join(limits)})" * bool(limits))
+
+
+class Figures:
+    """The table of this run; written after each scenario, so that a run cut short has one too."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.form: str = config.getoption("chaos")
+        self.scale: float = config.getoption("chaos_scale")
+        given = config.getoption("chaos_seed")
+        self.seed = random.SystemRandom().randrange(1 << 32) if given is None else given
+        self._path: Path | None = config.getoption("chaos_report")
+        self._began = datetime.now(UTC)
+        self._load = os.getloadavg()[0]
+        self._scenarios: list[Scenario] = []
+
+    def count(self, *, short: int, full: int) -> int:
+        """How often a scenario runs in the form that was asked for."""
+        wanted = full if self.form == "full" else short
+        return max(1, round(wanted * self.scale))
+
+    @contextmanager
+    def __call__(self, number: str, name: str, count: int = 1) -> Iterator[Scenario]:
+        """A scenario's row; what it has broken or missed fails the test at the end."""
+        scenario = Scenario(number, name, count)
+        began = time.monotonic()
+        try:
+            yield scenario
+        except pytest.skip.Exception:
+            scenario.skipped = True
+            raise
+        except BaseException as error:
+            reason = (str(error) or "no reason given").splitlines()[0]
+            scenario.violate(f"stopped by {type(error).__name__}: {reason}")
+            raise
+        finally:
+            scenario.seconds = time.monotonic() - began
+            self._scenarios.append(scenario)
+            self._write()
+        missed = scenario.missed()
+        assert not missed, f"seed {self.seed}:\n" + "\n".join(missed)
+
+    def summary(self) -> str:
+        """What was run, where and with what chances, in a line."""
+        memory = psutil.virtual_memory().total / 2**30
+        return (
+            f"{self.form} form, scale {self.scale:g}, seed {self.seed}; "
+            f"{self._began:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, {memory:.0f} GiB, "
+            f"load average {self._load:.1f} at the start, Python {platform.python_version()}"
+        )
+
+    def show(self, terminal: pytest.TerminalReporter) -> None:
+        """Print the table, and what was missed."""
+        if not self._scenarios:
+            return
+        terminal.section("chaos")
+        terminal.line(self.summary())
+        rows = [scenario.row() for scenario in self._scenarios]
+        table = Table(*rows[0], box=box.SIMPLE_HEAD, show_lines=False)
+        for row in rows:
+            table.add_row(*row.values())
+        # In a pipe there is no width to keep to.
+        console = Console(width=max(terminal._tw.fullwidth, 140), no_color=True, markup=False)
+        with console.capture() as captured:
+            console.print(table)
+        terminal.write(captured.get())
+        for scenario in self._scenarios:
+            for line in scenario.missed()[:_MAX_VIOLATIONS_SHOWN]:
+                terminal.line(f"{scenario.number} {scenario.name}: {line}", red=True)
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [scenario.row() for scenario in self._scenarios]
+        lines = [
+            self.summary(),
+            "",
+            "| " + " | ".join(rows[0]) + " |",
+            "|" + " --- |" * len(rows[0]),
+            *("| " + " | ".join(map(_cell, row.values())) + " |" for row in rows),
+        ]
+        self._path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+        content = {
+            "form": self.form,
+            "scale": self.scale,
+            "seed": self.seed,
+            "began": self._began.isoformat(),
+            "cores": os.cpu_count(),
+            "load_average": self._load,
+            "python": platform.python_version(),
+            "scenarios": [scenario.record() for scenario in self._scenarios],
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        self._path.with_suffix(".json").write_text(text + "\n")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+
+    def rank(fraction: float) -> float:
+        return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
+
+    return {
+        "count": len(ordered),
+        "p50": statistics.median(ordered),
+        "p95": rank(0.95),
+        "p99": rank(0.99),
+        "max": ordered[-1],
+    }
+
+
+_TABLE = pytest.StashKey[Figures]()
+
+
+def _table(config: pytest.Config) -> Figures:
+    if _TABLE not in config.stash:
+        config.stash[_TABLE] = Figures(config)
+    return config.stash[_TABLE]
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """The table: `with figures(number, name, count) as scenario`."""
+    return _table(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def count(figures: Figures) -> Callable[..., int]:
+    """How often a scenario runs: `count(short=…, full=…)`, at least once."""
+    return figures.count
+
+
+@pytest.fixture
+def chance(figures: Figures, request: pytest.FixtureRequest) -> random.Random:
+    """The test's own chances: `--chaos-seed` brings them back."""
+    print(f"chances from --chaos-seed {figures.seed}")
+    return random.Random(f"{figures.seed}:{request.node.name}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table."""
+    _table(terminalreporter.config).show(terminalreporter)
