@@ -350,6 +350,8 @@ class Webhook(Base):
     url: Mapped[str]
     events: Mapped[list[str]]
     secret: Mapped[str]  # needed to sign; shown once
+    previous_secret: Mapped[str | None]  # signs too until `previous_until`
+    previous_until: Mapped[datetime | None]
     created: Mapped[datetime]
     disabled: Mapped[datetime | None]
     disabled_reason: Mapped[str | None]

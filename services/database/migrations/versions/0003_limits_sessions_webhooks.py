@@ -36,6 +36,8 @@ def upgrade() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("events", sa.JSON(), nullable=False),
         sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("previous_secret", sa.Text(), nullable=True),
+        sa.Column("previous_until", UTCDateTime(), nullable=True),
         sa.Column("created", UTCDateTime(), nullable=False),
         sa.Column("disabled", UTCDateTime(), nullable=True),
         sa.Column("disabled_reason", sa.Text(), nullable=True),
