@@ -7,7 +7,8 @@ def main() -> None:
     """Serve until told to stop."""
     from api.server import serve
     from services.errors import ServiceError
-    from services.installation import Installation, configure_logging
+    from services.installation import Installation
+    from services.logs import configure_logging
     from services.settings import load_settings
 
     try:

@@ -1,6 +1,5 @@
 """One running service: its settings, database and blobs, opened together."""
 
-import logging
 from dataclasses import dataclass
 from typing import Self
 
@@ -34,12 +33,3 @@ class Installation:
     def close(self) -> None:
         """Give the database's connections back."""
         self.database.close()
-
-
-def configure_logging(settings: Settings) -> None:
-    """One line an event on standard error, with time, level and source."""
-    logging.basicConfig(
-        level=settings.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )

@@ -3,6 +3,7 @@
 import os
 import re
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote
@@ -42,6 +43,17 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="address that the API listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port of the API")] = 8000
+    trusted_proxies: Annotated[
+        str,
+        Field(
+            description="addresses and networks of reverse proxies, separated by commas, whose "
+            "`X-Forwarded-For` and `X-Forwarded-Proto` are believed"
+        ),
+    ] = "127.0.0.1,::1"
+    session_hours: Annotated[
+        float,
+        Field(gt=0, le=24 * 365, description="time until a browser must log in again, hours"),
+    ] = 24.0
     slots: Annotated[
         int,
         Field(
@@ -104,6 +116,10 @@ class Settings(BaseSettings):
         str,
         Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severity that is logged"),
     ] = "INFO"
+    log_format: Annotated[
+        str,
+        Field(pattern="^(text|json)$", description="form of a line in the log: `text` or `json`"),
+    ] = "text"
 
     @model_validator(mode="after")
     def _check_lease(self) -> Self:
@@ -122,6 +138,18 @@ class Settings(BaseSettings):
                     f"MDF_DATASET_ROOTS names {root!r}; each must be an absolute path or begin "
                     f"with one of {', '.join(BUCKET_SCHEMES)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_proxies(self) -> Self:
+        for proxy in filter(None, self.trusted_proxies.split(",")):
+            try:
+                ip_network(proxy.strip())
+            except ValueError:
+                raise ValueError(
+                    f"MDF_TRUSTED_PROXIES names {proxy.strip()!r}; each must be an address or a "
+                    "network, such as 10.0.0.5 or 172.16.0.0/12"
+                ) from None
         return self
 
     @cached_property

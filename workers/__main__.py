@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from services.devices import device_of
 from services.errors import ServiceError
-from services.installation import Installation, configure_logging
+from services.installation import Installation
 from services.jobs.dispatch import Dispatcher
 from services.jobs.queues import QUEUE_NAMES
 from services.jobs.reaper import Reaper
 from services.jobs.workers import Slot
+from services.logs import configure_logging
 from services.settings import load_settings
 from workers.app import create_app, serve
 from workers.supervisor import JOB_COMMAND, Supervisor
@@ -33,10 +34,10 @@ def main(
     given = parser.parse_args(arguments)
     number = given.slot
     settings = load_settings()
-    configure_logging(settings)
-    installation = Installation.open(settings)
     device = device_of(number)
     slot = Slot.here(number, device.label)
+    configure_logging(settings, worker=slot.id)
+    installation = Installation.open(settings)
     reaper = Reaper(installation, Dispatcher(settings))
     supervisor = Supervisor(installation, reaper, slot, device, command=job_command)
     try:

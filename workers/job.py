@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from services.installation import Installation, configure_logging
+from services.installation import Installation
 from services.jobs.claims import Claim, StaleRunError
 from services.jobs.execution import COMPUTATIONS, Computation, execute
 from services.jobs.run import PULSE_SECONDS, JobRun
+from services.logs import configure_logging
 from services.processes import die_with_parent
 from services.settings import load_settings
 from workers import STOP
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str], computations: Mapping[str, Computation] = COM
     _start(lambda: _listen(pipe, stopping))
 
     settings = load_settings()
-    configure_logging(settings)
+    configure_logging(settings, job_id=job_id)
     installation = Installation.open(settings)
     try:
         run = JobRun(installation, Claim(job_id, token), stopping)
