@@ -11,10 +11,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, not_, select, update
 from sqlalchemy.orm import Session
 
+from services import tallies
 from services.database.schema import Job, now
 from services.jobs import lifecycle
 from services.jobs.failures import DeadlineExceededError, describe, worker_lost
 from services.jobs.lifecycle import HELD, State
+from services.tallies import Count, Time
 
 
 class StaleRunError(Exception):
@@ -59,8 +61,11 @@ def claim(session: Session, wanted: Claim, *, holder: str, host: str, lease: tim
     )
     if job is None:
         return False
+    tallies.count(session, Count.CLAIMS, type=job.type)
     if job.started is None:
         job.started = moment
+        waited = (moment - job.queued).total_seconds()
+        tallies.measure(session, Time.WAIT, waited, type=job.type)
     return True
 
 
@@ -117,7 +122,9 @@ def release(session: Session, held: Claim, *, lost: bool, max_attempts: int) -> 
     if job is None or job.token != held.token or job.state not in HELD:
         return None
     values = _ended(held)
-    if not lost:
+    if lost:
+        tallies.count(session, Count.ATTEMPTS_LOST, type=job.type)
+    else:
         values["attempt"] = job.attempt - 1
     return _settle(session, job, values, exhausted=lost and job.attempt >= max_attempts)
 

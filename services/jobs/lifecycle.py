@@ -7,7 +7,10 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from services import tallies
 from services.database.schema import Job, JobEvent, now
+from services.tallies import Count, Time
+from services.webhooks import outbox
 
 
 class State(StrEnum):
@@ -58,6 +61,9 @@ def move(
 ) -> Job | None:
     """Bring the job into state `to`, set `values`, and write the event: one UPDATE, one INSERT.
 
+    The owner's webhooks are told of an end in the same transaction: what the job has made is
+    stored before.
+
     Returns None, and changes nothing, unless the job stands in one of `sources` from which
     TRANSITIONS leads to `to` and, where `fence` is given, its token is still that.
     """
@@ -72,6 +78,8 @@ def move(
     ).one_or_none()
     if job is not None:
         _insert_event(session, job, "state", _describe(job))
+        if to in TERMINAL:
+            outbox.tell_end(session, job)
     return job
 
 
@@ -98,6 +106,13 @@ def insert(session: Session, job: Job) -> None:
     session.add(job)
     session.flush()
     _insert_event(session, job, "state", _describe(job))
+
+
+def _count_end(session: Session, job: Job) -> None:
+    code = job.error["code"] if job.state == State.FAILED and job.error else ""
+    tallies.count(session, Count.JOBS_ENDED, type=job.type, state=job.state, code=code)
+    if job.started is not None:
+        tallies.measure(session, Time.RUN, job.run_seconds, type=job.type)
 
 
 def _describe(job: Job) -> dict[str, Any]:
