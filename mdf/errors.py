@@ -27,6 +27,10 @@ class DownloadError(MDFError):
     """A file arrived, but not with the bytes that the server had promised."""
 
 
+class WebhookError(MDFError):
+    """A request that is not proved to be a webhook's message from the service."""
+
+
 @dataclass(frozen=True)
 class FieldProblem:
     """One fault in a request: `pointer` is a JSON pointer to the field ("" for the whole)."""

@@ -1,0 +1,82 @@
+"""What webhooks are told, written in the very transaction that makes it true.
+
+So a crash leaves both or neither: no end of a job goes untold, and none is told that was not.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from services.database.schema import Dataset, Job, Loss, Model, Webhook, WebhookDelivery, now
+from services.ids import new_id
+
+Event = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+PING = "webhook.ping"
+
+_SHOWN = (
+    *("id", "type", "name", "state", "spec", "attempt", "priority", "progress", "error"),
+    *("checkpoint_at", "created", "queued", "started", "finished", "deadline", "run_seconds"),
+)
+
+
+def tell_end(session: Session, job: Job) -> None:
+    """Let the webhooks of the job's owner know that it has ended, and what it has made."""
+    event = f"job.{job.state}"
+    webhooks = session.scalars(
+        select(Webhook)
+        .where(Webhook.owner == job.owner, Webhook.disabled.is_(None))
+        # Not deleted before this transaction ends, which would fail.
+        .with_for_update(read=True, key_share=True)
+    )
+    wanted = [webhook for webhook in webhooks if event in webhook.events]
+    if wanted:
+        data = _describe(session, job)
+        for webhook in wanted:
+            add(session, webhook, event, data)
+        session.flush()
+
+
+def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) -> WebhookDelivery:
+    """A message to one webhook, to be sent at once."""
+    moment = now()
+    delivery = WebhookDelivery(
+        id=new_id("msg"),
+        webhook_id=webhook.id,
+        event=event,
+        content={"type": event, "timestamp": _plain(moment), "data": data},
+        state="pending",
+        attempts=0,
+        due=moment,
+        created=moment,
+    )
+    session.add(delivery)
+    return delivery
+
+
+def _describe(session: Session, job: Job) -> dict[str, Any]:
+    """The job as REST shows it, for good: it may be deleted before the message arrives."""
+    return {name: _plain(getattr(job, name)) for name in _SHOWN} | {
+        "queue_position": None,
+        "eta_seconds": None,
+        "loss_id": _made(session, job, Loss.id, Loss.job_id),
+        "model_id": _made(session, job, Model.id, Model.job_id),
+        "dataset_id": _made(session, job, Dataset.id, Dataset.job_id),
+    }
+
+
+def _made(
+    session: Session,
+    job: Job,
+    object_id: InstrumentedAttribute[str],
+    job_id: InstrumentedAttribute[str | None],
+) -> str | None:
+    return session.scalar(select(object_id).where(job_id == job.id))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value
