@@ -34,6 +34,7 @@ def test_labels_have_one_order(installation: Installation) -> None:
 
 def test_what_is_rolled_back_was_not_counted(installation: Installation) -> None:
     with Session(installation.database.engine) as session:
+        session.begin()
         tallies.count(session, Count.CLAIMS, type="restoration")
         session.rollback()
         session.commit()
