@@ -1,8 +1,9 @@
 """Who may do what: every request is let in here, and every route names the scope it needs.
 
 Without API keys the service is for this machine's user: only requests from loopback,
-addressed to loopback (a foreign page that rebinds its name to 127.0.0.1 is not), and not
-sent by a web page of another origin. With a key in force, everybody needs one.
+addressed to loopback (a foreign page that rebinds its name to 127.0.0.1 is not), through no
+proxy, and not sent by a web page of another origin. With a key in force, everybody needs one,
+or the cookie of a browser session that began with one.
 """
 
 from dataclasses import dataclass
@@ -14,14 +15,19 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import cookies
 from api.errors import DATABASE_FAULTS, database_problem, service_problem
-from services import access, keys
+from services import access, browser_sessions, keys
 from services.access import LOCAL, Caller
 from services.errors import ForbiddenError, ServiceError, UnauthenticatedError
 from services.exposure import is_loopback
 from services.installation import Installation
 
 PROTECTED = ("/v1/", "/metrics")
+# Below those, what everybody may ask: to be let in.
+OPEN = frozenset({("POST", "/v1/session")})
+# What proxies add: a request that has it comes from this machine by its last step only.
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 bearer = HTTPBearer(auto_error=False, description="an API key: `mdf_<id>_<secret>`")
 
@@ -35,7 +41,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, with its caller, or refuse it."""
-        if scope["type"] == "http" and scope["path"].startswith(PROTECTED):
+        if scope["type"] == "http" and _is_guarded(scope):
             try:
                 scope["state"]["caller"] = await anyio.to_thread.run_sync(self._admit, scope)
             except ServiceError as error:
@@ -51,6 +57,12 @@ class Guard:
         kind, _, token = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return keys.authenticate(self._installation.database, token.strip())
+        secret = cookies.token(scope, headers)
+        if secret is not None:
+            caller = browser_sessions.recognise(self._installation.database, secret)
+            if caller is not None:
+                cookies.check_cookie_use(scope, headers)
+                return caller
         with self._installation.database.read() as session:
             if keys.required(session):
                 raise UnauthenticatedError(
@@ -74,14 +86,24 @@ class Needs:
         return caller
 
 
+async def public() -> None:
+    """The dependency by which a route says that it is for everybody."""
+
+
+PUBLIC = Depends(public)
 Reader = Annotated[Caller, Depends(Needs("read"))]
 Writer = Annotated[Caller, Depends(Needs("write"))]
 Admin = Annotated[Caller, Depends(Needs("admin"))]
 
 
+def _is_guarded(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.startswith(PROTECTED) and (scope["method"], path) not in OPEN
+
+
 def _check_local(scope: Scope, headers: Headers) -> None:
     client = scope.get("client")
-    if client is None or not is_loopback(client[0]):
+    if client is None or not is_loopback(client[0]) or any(name in headers for name in _FORWARDED):
         raise UnauthenticatedError(
             "without API keys this service answers its own machine only: make a key there first"
         )
@@ -91,9 +113,6 @@ def _check_local(scope: Scope, headers: Headers) -> None:
         raise ForbiddenError(
             f"without API keys this service answers to localhost only, not to {host[:80]!r}"
         )
-    origin = headers.get("origin", f"{scope['scheme']}://{host}")
-    site = headers.get("sec-fetch-site", "none")
-    if site not in ("none", "same-origin") or origin != f"{scope['scheme']}://{host}":
-        raise ForbiddenError(
-            "without API keys this service does not answer web pages of another origin"
-        )
+    cookies.check_page(
+        scope, headers, "without API keys this service does not answer web pages of another origin"
+    )

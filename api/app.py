@@ -3,15 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
-from api import creation, errors
+from api import creation, errors, openapi
 from api.access import Guard
 from api.bodies import FORM_LIMITS, BodyCap
-from api.errors import ProblemDetails
 from api.metrics import RequestMetrics
 from api.observation import Observation
 from api.routers import (
@@ -24,9 +21,11 @@ from api.routers import (
     operations,
     reports,
     restoration,
+    sessions,
     synthesis,
 )
 from api.runtime import Runtime
+from api.security_headers import SecurityHeaders
 from services.installation import Installation
 
 DESCRIPTION = """\
@@ -55,6 +54,7 @@ def create_app(installation: Installation) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         form_limits=FORM_LIMITS,
+        openapi_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         # A path with a slash too many is another path; a redirect would lose the body.
@@ -65,6 +65,7 @@ def create_app(installation: Installation) -> FastAPI:
     app.add_middleware(BodyCap, settings=installation.settings)
     app.add_middleware(Guard, installation=installation)
     app.add_middleware(Observation, metrics=RequestMetrics(runtime.registry))
+    app.add_middleware(SecurityHeaders)
     errors.install(app)
     creation.install(app)
     # The streams first: they take what asks for them, and leave the rest.
@@ -80,35 +81,8 @@ def create_app(installation: Installation) -> FastAPI:
         models,
         restoration,
         keys,
+        sessions,
     ):
         app.include_router(module.router)
-    _document_problems(app)
+    openapi.install(app)
     return app
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Let OpenAPI describe refusals as they are, not as the framework's own."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=app.title,
-                version=app.version,
-                description=app.description,
-                routes=app.routes,
-            )
-            components = schema["components"]["schemas"]
-            problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-            components |= problem.pop("$defs")
-            components["ProblemDetails"] = problem
-            refusal = errors.documented(422)[422]
-            for path in schema["paths"].values():
-                for operation in path.values():
-                    if "422" in operation["responses"]:
-                        operation["responses"]["422"] = refusal
-            for name in ("HTTPValidationError", "ValidationError"):
-                components.pop(name, None)
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

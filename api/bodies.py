@@ -18,6 +18,7 @@ from api.errors import problem
 from services.settings import Settings
 
 MAX_JSON_BYTES = 1 << 20
+MAX_LOGIN_BYTES = 1 << 10  # sent by those whom nobody knows yet
 # Boundaries, part headers and form fields around a file.
 MULTIPART_BYTES = 1 << 17
 # Where files are sent: images, and what is as small.
@@ -62,6 +63,8 @@ class BodyCap:
         await self._app(scope, count, send)
 
     def _cap(self, path: str) -> int:
+        if path == "/v1/session":
+            return MAX_LOGIN_BYTES
         if path == MODEL_UPLOAD:
             return self._settings.max_model_bytes + MULTIPART_BYTES
         if UPLOADS.fullmatch(path):

@@ -1,70 +1,87 @@
 """Following jobs' event logs: one poller for the whole process, however many clients listen.
 
 The poller asks the database for the log positions of the jobs that somebody follows, reads
-new events once, and wakes their followers. A follower that lags behind what the feed holds
-reads the rest from the database itself, at its own pace.
+new events once, writes each once as streams carry it, and wakes the followers. A follower
+that lags behind what its feed holds reads the rest from the database, at its own pace; those
+that lag alike read together.
 """
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Collection, Mapping
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.schemas import EventOut
 from services import keys
 from services.access import Caller
 from services.database import Database
 from services.database.schema import Job, JobEvent
+from services.errors import TooManyStreamsError
 from services.jobs import queries
 from services.jobs.lifecycle import TERMINAL
 
+PING = b": ping\n\n"
+
 _HELD = 256  # events that a feed keeps for its followers
-_PAGE = 500  # events read at once
+_PAGE = 200  # events read at once
+_POLL_SECONDS = 0.2
+_TEND_SECONDS = 1.0
+_PING_SECONDS = 15.0  # of silence, after which a stream shows that it lives
+_STALL_SECONDS = 30.0  # for which a client may take nothing of what it is sent
+_STOP_SECONDS = 1.0  # for a client to take the end of its stream
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
-    """One line of a job's log."""
+    """One line of a job's log, as a stream carries it."""
 
     seq: int
-    kind: str
-    content: dict[str, Any]
-    created: Any
+    frame: bytes
+    state: str | None  # that the job was in from then on
 
-    @property
-    def ends(self) -> bool:
-        """Whether the job had ended with it."""
-        return self.kind == "state" and self.content.get("state") in TERMINAL
+    @classmethod
+    def of(cls, row: JobEvent) -> "Event":
+        """The event of a row."""
+        text = EventOut.model_validate(row).model_dump_json()
+        return cls(
+            seq=row.seq,
+            frame=f"event: {row.kind}\ndata: {text}\nid: {row.seq}\n\n".encode(),
+            state=row.content["state"] if row.kind == "state" else None,
+        )
 
 
 class Feed:
     """The end of one job's log, as far as it is known."""
 
-    def __init__(self, last: int, ended: bool) -> None:
+    def __init__(self, job_id: str, last: int, ended: bool) -> None:
+        self.job_id = job_id
         self.last = last
         self.ended = ended
         self.gone = False  # the job was deleted
-        self.followers = 0
+        self.followers: set[Follower] = set()
+        self.reading: dict[int, asyncio.Future[list[Event]]] = {}
         self._held: deque[Event] = deque(maxlen=_HELD)
-        self._changed = asyncio.Event()
 
     def append(self, events: Collection[Event]) -> None:
         """Take new events and wake the followers."""
         for event in events:
             self._held.append(event)
             self.last = event.seq
-            if event.kind == "state":
-                self.ended = event.ends
+            if event.state is not None:
+                self.ended = event.state in TERMINAL
         self.wake()
 
     def wake(self) -> None:
         """Let the followers look again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        for follower in self.followers:
+            follower.wake()
 
     def after(self, seq: int) -> list[Event] | None:
         """The events that follow `seq`; None if the feed does not reach back so far."""
@@ -72,78 +89,169 @@ class Feed:
             return []
         if not self._held or self._held[0].seq > seq + 1:
             return None
-        return [event for event in self._held if event.seq > seq]
+        # Most are one event behind: from the end is the short way.
+        found: list[Event] = []
+        for event in reversed(self._held):
+            if event.seq <= seq:
+                break
+            found.append(event)
+        return found[::-1]
 
-    async def change(self) -> None:
-        """Wait until there is something to look at."""
-        await self._changed.wait()
+
+class Follower:
+    """One stream: how far it has come, and whether it goes on."""
+
+    def __init__(
+        self, feeds: "EventFeeds", feed: Feed, caller: Caller, after: int, abort: Callable[[], None]
+    ) -> None:
+        self.feed = feed
+        self.caller = caller
+        self.abort = abort
+        self.quiet_since = time.monotonic()
+        self.sending_since: float | None = None
+        self._feeds = feeds
+        self._after = after
+        self._left = False
+        self._ping_due = False
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Let the stream look again whether there is something to send."""
+        self._woken.set()
+
+    def ping(self) -> None:
+        """Have the stream show that it lives."""
+        self._ping_due = True
+        self.wake()
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self._left = True
+        self.wake()
+
+    async def next(self) -> bytes | None:
+        """What to send next; None when the stream is over.
+
+        It is when the job has ended and all was sent, the job is deleted, the caller no longer
+        let in, the client gone or the server stopping.
+        """
+        while not (self._left or self.feed.gone or self._feeds.ends(self.caller)):
+            known = self.feed.last
+            events = self.feed.after(self._after)
+            if events is None:
+                events = await self._feeds.read(self.feed, self._after)
+                if not events:  # the log was thinned: up to there, nothing is left
+                    self._after = max(self._after, known)
+            if events:
+                self._after = events[-1].seq
+                return b"".join(event.frame for event in events)
+            if self.feed.ended and self._after >= self.feed.last:
+                return None
+            if self._ping_due:
+                self._ping_due = False
+                return PING
+            await self._woken.wait()
+            self._woken.clear()
+        return None
 
 
 class EventFeeds:
-    """The feeds of all followed jobs, and their poller."""
+    """The feeds of all followed jobs, and their poller.
 
-    def __init__(self, database: Database, *, interval: float = 0.2) -> None:
+    `streams_per_key` caps the streams that one key, or callers without a key, hold open.
+    """
+
+    def __init__(
+        self, database: Database, *, streams_per_key: int, interval: float = _POLL_SECONDS
+    ) -> None:
         self._database = database
+        self._streams_per_key = streams_per_key
         self._interval = interval
         self._feeds: dict[str, Feed] = {}
-        self._key_followers: dict[str, int] = defaultdict(int)
-        self._revoked: set[str] = set()
-        self._poller: asyncio.Task[None] | None = None
+        self._callers: Counter[Caller] = Counter()
+        self._shut_out: set[Caller] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        # Of their own: the streams wait for no request, and no request for them.
+        self._poller = ThreadPoolExecutor(1, "event-poller")
+        self._readers = ThreadPoolExecutor(2, "event-reader")
 
-    async def follow(self, job: Job, caller: Caller, *, after: int) -> AsyncIterator[Event]:
-        """The events of `job` after number `after`, as they come, until the job has ended.
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return self._callers.total()
 
-        Ends also when the job is deleted, the caller's key revoked or the server stopped.
+    @contextmanager
+    def follow(
+        self, job: Job, caller: Caller, *, after: int, abort: Callable[[], None] = lambda: None
+    ) -> Iterator[Follower]:
+        """Follow `job` after event number `after`; `abort` cuts the client's connection.
+
+        Raises TooManyStreamsError if the caller's key has as many streams as it may.
         """
-        feed = self._enter(job, caller)
+        self._check_room(caller)
+        # No await from here to the first `next`: the poller cannot get in between.
+        feed = self._feeds.setdefault(job.id, Feed(job.id, job.last_seq, job.state in TERMINAL))
+        follower = Follower(self, feed, caller, after, abort)
+        feed.followers.add(follower)
+        self._callers[caller] += 1
+        if not self._tasks or any(task.done() for task in self._tasks):
+            self._begin()
         try:
-            while not (self._closed or feed.gone or caller.key_id in self._revoked):
-                events = feed.after(after)
-                if events is None:
-                    events = await asyncio.to_thread(self._read, job.id, after)
-                for event in events:
-                    yield event
-                    after = event.seq
-                if after >= feed.last:
-                    if feed.ended:
-                        return
-                    await feed.change()
+            yield follower
         finally:
-            self._leave(job.id, caller)
+            feed.followers.discard(follower)
+            if not feed.followers and self._feeds.get(job.id) is feed:
+                del self._feeds[job.id]
+            self._callers[caller] -= 1
+            if not self._callers[caller]:
+                del self._callers[caller]
 
-    async def close(self) -> None:
-        """End all streams."""
-        self.end_streams()
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+    def ends(self, caller: Caller) -> bool:
+        """Whether the caller's streams end now."""
+        return self._closed or caller in self._shut_out
+
+    async def read(self, feed: Feed, after: int) -> list[Event]:
+        """A page of the events after number `after`, from the database."""
+        if after not in feed.reading:
+            loop = asyncio.get_running_loop()
+            page = loop.run_in_executor(self._readers, self._read, feed.job_id, after)
+            feed.reading[after] = page
+            page.add_done_callback(lambda _: feed.reading.pop(after))
+        return await asyncio.shield(feed.reading[after])
 
     def end_streams(self) -> None:
         """Tell the followers that the server stops; call it in the event loop's thread."""
         self._closed = True
         for feed in self._feeds.values():
             feed.wake()
+        if self._feeds:
+            asyncio.get_running_loop().call_later(_STOP_SECONDS, self._abort_all)
 
-    def _enter(self, job: Job, caller: Caller) -> Feed:
-        # No await from here to the first `after`: the poller cannot get in between.
-        feed = self._feeds.setdefault(job.id, Feed(job.last_seq, job.state in TERMINAL))
-        feed.followers += 1
-        if caller.key_id is not None:
-            self._key_followers[caller.key_id] += 1
-        if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll(), name="event feeds")
-        return feed
+    async def close(self) -> None:
+        """End all streams."""
+        self.end_streams()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._poller.shutdown(wait=False)
+        self._readers.shutdown(wait=False)
 
-    def _leave(self, job_id: str, caller: Caller) -> None:
-        feed = self._feeds[job_id]
-        feed.followers -= 1
-        if not feed.followers:
-            del self._feeds[job_id]
-        if caller.key_id is not None:
-            self._key_followers[caller.key_id] -= 1
-            if not self._key_followers[caller.key_id]:
-                del self._key_followers[caller.key_id]
+    def _check_room(self, caller: Caller) -> None:
+        count = sum(n for each, n in self._callers.items() if each.key_id == caller.key_id)
+        if count >= self._streams_per_key:
+            raise TooManyStreamsError(
+                f"{count} event streams are open with this key, and at most "
+                f"{self._streams_per_key} may be: close one, or raise MDF_STREAMS_PER_KEY"
+            )
+
+    def _begin(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = [
+            asyncio.create_task(self._poll(), name="event poller"),
+            asyncio.create_task(self._tend(), name="stream tender"),
+        ]
 
     async def _poll(self) -> None:
         while self._feeds:
@@ -157,21 +265,22 @@ class EventFeeds:
 
     async def _look_once(self) -> None:
         positions = {job_id: feed.last for job_id, feed in self._feeds.items()}
-        found, revoked = await asyncio.to_thread(self._look, positions, list(self._key_followers))
-        self._revoked = revoked
+        found, self._shut_out = await asyncio.get_running_loop().run_in_executor(
+            self._poller, self._look, positions, list(self._callers)
+        )
         for job_id, events in found.items():
             feed = self._feeds.get(job_id)
             if feed is not None and feed.last == positions[job_id]:
                 feed.gone = events is None
                 feed.append(events or ())
-        if revoked:
+        if self._shut_out:
             for feed in self._feeds.values():
                 feed.wake()
 
     def _look(
-        self, positions: Mapping[str, int], key_ids: Collection[str]
-    ) -> tuple[dict[str, list[Event] | None], set[str]]:
-        """New events of those jobs that have any, None for one that is gone; revoked keys."""
+        self, positions: Mapping[str, int], callers: Collection[Caller]
+    ) -> tuple[dict[str, list[Event] | None], set[Caller]]:
+        """New events of those jobs that have any, None for one that is gone; who is shut out."""
         found: dict[str, list[Event] | None] = {}
         with self._database.read() as session:
             last_seqs = queries.last_seqs(session, positions.keys())
@@ -180,14 +289,30 @@ class EventFeeds:
                     found[job_id] = None
                 elif last_seqs[job_id] > position:
                     rows = queries.events_after(session, job_id, position, _PAGE)
-                    found[job_id] = [_event(row) for row in rows]
-            revoked = keys.revoked_among(session, key_ids) if key_ids else set()
-        return found, revoked
+                    found[job_id] = [Event.of(row) for row in rows]
+            shut_out = keys.shut_out(session, callers)
+        return found, shut_out
 
     def _read(self, job_id: str, after: int) -> list[Event]:
         with self._database.read() as session:
-            return [_event(row) for row in queries.events_after(session, job_id, after, _PAGE)]
+            return [
+                Event.of(row) for row in queries.events_after(session, job_id, after, _PAGE)
+            ]
 
+    async def _tend(self) -> None:
+        """Let silent streams show that they live, and cut off clients that take nothing."""
+        while self._feeds:
+            await asyncio.sleep(_TEND_SECONDS)
+            moment = time.monotonic()
+            for feed in self._feeds.values():
+                for follower in feed.followers:
+                    if follower.sending_since is None:
+                        if moment - follower.quiet_since >= _PING_SECONDS:
+                            follower.ping()
+                    elif moment - follower.sending_since >= _STALL_SECONDS:
+                        follower.abort()
 
-def _event(row: JobEvent) -> Event:
-    return Event(seq=row.seq, kind=row.kind, content=row.content, created=row.created)
+    def _abort_all(self) -> None:
+        for feed in list(self._feeds.values()):
+            for follower in list(feed.followers):
+                follower.abort()

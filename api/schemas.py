@@ -67,6 +67,15 @@ class In(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class DeletedOut(Out):
+    """What was deleted, and what that is worth."""
+
+    id: str
+    bytes_freed: Annotated[
+        int, Field(description="of its files; those that other objects have stay")
+    ]
+
+
 class ImageOut(Out):
     """A stored image."""
 
@@ -480,6 +489,24 @@ class NewKeyOut(KeyOut):
         str | None,
         Field(description="the bearer token; told once, null when the request is replayed"),
     ]
+
+
+class SessionIn(In):
+    """What a browser logs in with."""
+
+    api_key: Annotated[
+        str, Field(min_length=1, max_length=200, description="an API key: `mdf_<id>_<secret>`")
+    ]
+
+
+class SessionOut(Out):
+    """A browser session: whom its cookie stands for, and until when."""
+
+    owner: str
+    scopes: list[Scope]
+    key_id: str
+    created: datetime
+    expires: datetime
 
 
 class WorkerOut(Out):

@@ -17,6 +17,7 @@ class Caller:
     owner: str
     scopes: frozenset[Scope]
     key_id: str | None = None
+    session_id: str | None = None  # of the browser session by which the key was shown
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller holds `scope`; admin holds all, write holds read."""

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from services.access import SCOPES, Caller, Scope
 from services.database import Database, hold
-from services.database.schema import ApiKey, now
+from services.database.schema import ApiKey, BrowserSession, now
 from services.errors import (
     BadInputError,
     ConflictError,
@@ -115,30 +115,59 @@ def required(session: Session) -> bool:
     return bool(session.scalar(select(exists().where(ApiKey.revoked.is_(None)))))
 
 
-def revoked_among(session: Session, key_ids: Collection[str]) -> set[str]:
-    """Those of the keys that are no longer in force."""
-    return set(
+def shut_out(session: Session, callers: Collection[Caller]) -> set[Caller]:
+    """Those of the callers, once let in, who would not be any more.
+
+    Their key was revoked, their browser session has ended, or they came without a key and one
+    is needed by now.
+    """
+    in_force: set[str | None] = set(
         session.scalars(
-            select(ApiKey.id).where(ApiKey.id.in_(key_ids), ApiKey.revoked.is_not(None))
+            select(ApiKey.id).where(
+                ApiKey.id.in_({caller.key_id for caller in callers}), ApiKey.revoked.is_(None)
+            )
         )
     )
+    if any(caller.key_id is None for caller in callers) and not required(session):
+        in_force.add(None)
+    lasting: set[str | None] = set(
+        session.scalars(
+            select(BrowserSession.id).where(
+                BrowserSession.id.in_({caller.session_id for caller in callers}),
+                BrowserSession.expires > now(),
+            )
+        )
+    )
+    lasting.add(None)
+    return {
+        caller
+        for caller in callers
+        if caller.key_id not in in_force or caller.session_id not in lasting
+    }
 
 
 def authenticate(database: Database, token: str) -> Caller:
-    """Who holds the token. Raises UnauthenticatedError if nobody does any more."""
+    """Who holds the token. Raises UnauthenticatedError if nobody does any more.
+
+    An id that there is not takes as long as a wrong secret: nobody finds out ids by the time.
+    """
     match = _TOKEN.fullmatch(token)
     refusal = UnauthenticatedError("the API key is unknown or has been revoked")
     if match is None:
         raise refusal
     with database.read() as session:
         key = session.get(ApiKey, f"key_{match['key']}")
-        if key is None or key.revoked is not None or not _matches(match["secret"], key.secret_hash):
-            raise refusal
-        caller = Caller(owner=key.owner, scopes=_scopes(key.scopes), key_id=key.id)
-        last_used = key.last_used
-    if last_used is None or now() - last_used > _USE_RECORDED_EVERY:
+    right = _matches(match["secret"], _NOBODYS_HASH if key is None else key.secret_hash)
+    if key is None or key.revoked is not None or not right:
+        raise refusal
+    return admit(database, key)
+
+
+def admit(database: Database, key: ApiKey, *, session_id: str | None = None) -> Caller:
+    """The caller who has shown `key`, or a browser session that began with it; records the use."""
+    if key.last_used is None or now() - key.last_used > _USE_RECORDED_EVERY:
         _record_use(database, key.id)
-    return caller
+    return Caller(owner=key.owner, scopes=_scopes(key.scopes), key_id=key.id, session_id=session_id)
 
 
 def _scopes(names: Sequence[str]) -> frozenset[Scope]:
@@ -163,3 +192,6 @@ def _hash(secret: str, *, salt: bytes) -> str:
 def _matches(secret: str, kept: str) -> bool:
     salt, _, _ = kept.partition(":")
     return secrets.compare_digest(_hash(secret, salt=bytes.fromhex(salt)), kept)
+
+
+_NOBODYS_HASH = _hash(secrets.token_urlsafe(32), salt=secrets.token_bytes(16))

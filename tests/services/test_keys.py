@@ -1,5 +1,6 @@
 """API keys: what is kept of them, and who they let in."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -71,14 +72,16 @@ def test_other_tokens_let_nobody_in(installation: Installation) -> None:
 def test_a_revoked_key_lets_nobody_in_at_once(installation: Installation) -> None:
     make(installation, "admin")
     key, token = make(installation, "read")
-    keys.authenticate(installation.database, token)
+    caller = keys.authenticate(installation.database, token)
     with installation.database.write() as session:
+        assert keys.shut_out(session, [caller]) == set()
         first = keys.revoke(session, key.id).revoked
     with pytest.raises(UnauthenticatedError):
         keys.authenticate(installation.database, token)
     with installation.database.write() as session:
         assert keys.revoke(session, key.id).revoked == first
-        assert keys.revoked_among(session, [key.id, "key_unknown"]) == {key.id}
+        unknown = replace(caller, key_id="key_unknown")
+        assert keys.shut_out(session, [caller, unknown]) == {caller, unknown}
 
 
 def test_keys_are_required_while_one_is_in_force(installation: Installation) -> None:

@@ -1,0 +1,74 @@
+"""`/v1/session`: a browser logs in with an API key, and out again."""
+
+from datetime import timedelta
+
+from fastapi import APIRouter, Request, Response
+from starlette.datastructures import Headers
+
+from api import cookies
+from api.access import PUBLIC, Reader
+from api.bodies import StrictRoute
+from api.errors import documented
+from api.runtime import Installed
+from api.schemas import SessionIn, SessionOut
+from services import browser_sessions, keys
+from services.access import SCOPES, Caller
+from services.database.schema import BrowserSession
+from services.errors import NotFoundError
+
+router = APIRouter(prefix="/v1/session", tags=["access"], route_class=StrictRoute)
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="begin_session",
+    dependencies=[PUBLIC],
+    responses=documented(400, 401, 403, 413, 415, 422),
+)
+def begin_session(
+    request: Request, response: Response, installed: Installed, wanted: SessionIn
+) -> SessionOut:
+    """Log a browser in with an API key: from here on, a cookie stands for the key.
+
+    The cookie is kept from scripts and from other sites. What changes something is taken from
+    pages of this origin only. The session ends when it expires, and with its key.
+    """
+    headers = Headers(scope=request.scope)
+    cookies.check_page(request.scope, headers, "pages of another origin cannot log a browser in")
+    caller = keys.authenticate(installed.database, wanted.api_key)
+    lifetime = timedelta(hours=installed.settings.session_hours)
+    with installed.database.write() as session:
+        row, token = browser_sessions.begin(session, caller, lifetime=lifetime)
+    cookies.give(response, request.scope, token, expires=row.expires)
+    return _shown(row, caller)
+
+
+@router.get("", operation_id="get_session", responses=documented(401, 403, 404))
+def get_session(caller: Reader, installed: Installed) -> SessionOut:
+    """The session that the request's cookie stands for."""
+    with installed.database.read() as session:
+        row = browser_sessions.get(session, caller.session_id) if caller.session_id else None
+    if row is None:
+        raise NotFoundError("there is no session: the caller has come without a cookie")
+    return _shown(row, caller)
+
+
+@router.delete("", status_code=204, operation_id="end_session", responses=documented(401, 403, 404))
+def end_session(request: Request, response: Response, caller: Reader, installed: Installed) -> None:
+    """Log the browser out: its cookie stands for nothing any more."""
+    if caller.session_id is None:
+        raise NotFoundError("there is no session: the caller has come without a cookie")
+    with installed.database.write() as session:
+        browser_sessions.end(session, caller.session_id)
+    cookies.take(response, request.scope)
+
+
+def _shown(row: BrowserSession, caller: Caller) -> SessionOut:
+    return SessionOut(
+        owner=caller.owner,
+        scopes=[scope for scope in SCOPES if scope in caller.scopes],
+        key_id=row.key_id,
+        created=row.created,
+        expires=row.expires,
+    )

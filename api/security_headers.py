@@ -1,0 +1,47 @@
+"""What every answer tells browsers: take it for what it is, run nothing of it, show it nowhere."""
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# Of answers that name no other: nothing in them is loaded, run or framed.
+POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Of files that users sent or made: beside that, a browser that opens one has it in a place of
+# its own, without scripts, forms and cookies.
+FILE_POLICY = f"{POLICY}; sandbox"
+
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_DEFAULTS = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",  # files and pages name what may be kept
+}
+# By the browsers' rules it counts only in what came by TLS.
+_TRANSPORT = "max-age=31536000"
+
+
+class SecurityHeaders:
+    """The outermost middleware: refusals and failures have the headers too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the headers."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(_ALWAYS)
+                for name, value in _DEFAULTS.items():
+                    headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers["Strict-Transport-Security"] = _TRANSPORT
+            await send(message)
+
+        await self._app(scope, receive, tell)
