@@ -3,7 +3,7 @@
 import os
 import re
 from functools import cached_property
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote
@@ -43,6 +43,10 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="address that the API listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port of the API")] = 8000
+    streams_per_key: Annotated[
+        int,
+        Field(ge=1, description="most event streams that one key holds open at a process of the API"),
+    ] = 2000
     trusted_proxies: Annotated[
         str,
         Field(
@@ -92,6 +96,51 @@ class Settings(BaseSettings):
     disk_floor_bytes: Annotated[
         int, Field(ge=0, description="free disk below which new work is refused, bytes")
     ] = 512 * 1024 * 1024
+
+    max_webhooks: Annotated[int, Field(ge=0, le=1000, description="most webhooks of an owner")] = 20
+    webhook_networks: Annotated[
+        str,
+        Field(
+            description="networks that webhooks may call, separated by commas, such as "
+            "`10.1.0.0/16`; default: only what is reachable from the whole Internet"
+        ),
+    ] = ""
+
+    requests_per_minute: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10**9,
+            description="requests of one API key, those of a minute at once at most",
+        ),
+    ] = 6000
+    failed_keys_per_minute: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10**9,
+            description="requests of one address with a wrong API key, after which it is refused "
+            "unheard",
+        ),
+    ] = 60
+    stored_bytes: Annotated[
+        int | None,
+        Field(ge=0, le=2**53, description="what one owner may store, bytes; default: no limit"),
+    ] = None
+    queued_jobs: Annotated[int, Field(ge=0, le=10**9, description="queued jobs of one owner")] = (
+        1000
+    )
+    running_jobs: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10**9,
+            description="jobs of one owner that run at the same time; default: no limit",
+        ),
+    ] = None
+    max_queued_jobs: Annotated[
+        int, Field(ge=0, le=10**9, description="queued jobs of all owners together")
+    ] = 10_000
 
     heartbeat_seconds: Annotated[
         float, Field(gt=0, description="time between a running job's signs of life")
@@ -152,6 +201,16 @@ class Settings(BaseSettings):
                 ) from None
         return self
 
+    @model_validator(mode="after")
+    def _check_webhook_networks(self) -> Self:
+        try:
+            _ = self.webhook_network_list
+        except ValueError as error:
+            raise ValueError(
+                f"MDF_WEBHOOK_NETWORKS: each must be a network, such as 10.1.0.0/16: {error}"
+            ) from None
+        return self
+
     @cached_property
     def home_folder(self) -> Path:
         """`home`, absolute, with `~` expanded."""
@@ -162,6 +221,12 @@ class Settings(BaseSettings):
         """`dataset_roots`, each by itself; colons separate folders too, as in PATH."""
         roots = re.split(r",|:(?!//)", self.dataset_roots)
         return tuple(root.strip() for root in roots if root.strip())
+
+    @property
+    def webhook_network_list(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`webhook_networks`, each by itself."""
+        networks = self.webhook_networks.split(",")
+        return tuple(ip_network(network.strip()) for network in networks if network.strip())
 
     @cached_property
     def sqlalchemy_url(self) -> str:
@@ -190,6 +255,11 @@ class Settings(BaseSettings):
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
         return f"redis+socket://{quote(str(self.broker_socket))}"
+
+    @cached_property
+    def redis_client_url(self) -> str:
+        """The same as `broker_url`, as redis-py writes it."""
+        return self.broker_url.replace("redis+socket://", "unix://", 1)
 
     def environment(self) -> dict[str, str]:
         """The variables from which `load_settings` makes these settings again."""
