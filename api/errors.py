@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from services.errors import Problem, ServiceError
 from services.jobs.specs import SPECS
@@ -166,12 +167,11 @@ def install(app: FastAPI) -> None:
                 404: f"there is nothing at {request.url.path}",
                 405: f"{request.url.path} does not take {request.method}",
             }.get(error.status_code, detail)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_at(request))
         return problem(
-            request.scope,
-            status=error.status_code,
-            code=code,
-            detail=detail,
-            headers=error.headers,
+            request.scope, status=error.status_code, code=code, detail=detail, headers=headers
         )
 
     @app.exception_handler(RequestValidationError)
@@ -190,6 +190,18 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(PoolTimeoutError)
     async def refuse_without_database(request: Request, error: Exception) -> Response:
         return database_problem(request.scope, error)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method that the request's path takes: of several routes, each knows its own only."""
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def field_problems(errors: Sequence[Mapping[str, Any]], body: Any) -> list[Problem]:

@@ -6,11 +6,17 @@ from urllib.parse import urlencode
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
+from services.ids import PATTERN
+from services.listing import POSITION
+
 Item = TypeVar("Item")
 
 Limit = Annotated[int, Query(ge=1, le=200, description="items on a page at most")]
 Cursor = Annotated[
-    str | None, Query(max_length=200, description="`next_cursor` of the page before")
+    str | None, Query(pattern=PATTERN, description="`next_cursor` of the page before")
+]
+PositionCursor = Annotated[
+    str | None, Query(pattern=POSITION, description="`next_cursor` of the page before")
 ]
 
 

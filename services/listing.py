@@ -1,7 +1,6 @@
 """Lists, newest first, a page at a time."""
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,10 +12,15 @@ from services.ids import PATTERN
 
 Row = TypeVar("Row")
 
+POSITION = r"^[0-9]{1,9}$"
+
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """Some rows, and the cursor that fetches those after them, if there are more."""
+    """Some rows, and the cursor that fetches those after them, if there are more.
+
+    A cursor is the id of the last row, or the position of the next one.
+    """
 
     items: list[Row]
     next_cursor: str | None
@@ -36,12 +40,14 @@ def newest_first(
     neither repeat nor hide another row.
     """
     if cursor is not None:
-        query = query.where(row_id < _decode(cursor))
+        if re.fullmatch(PATTERN, cursor) is None:
+            raise _foreign(cursor, "newest")
+        query = query.where(row_id < cursor)
     rows = list(session.scalars(query.order_by(row_id.desc()).limit(limit + 1)))
     more = len(rows) > limit
     rows = rows[:limit]
     last: Any = rows[-1] if more else None
-    return Page(rows, _encode(getattr(last, row_id.key)) if more else None)
+    return Page(rows, getattr(last, row_id.key) if more else None)
 
 
 def in_order(
@@ -57,26 +63,12 @@ def in_order(
     For lists that never change once they are there.
     """
     if cursor is not None:
-        if re.fullmatch(r"[0-9]{1,9}", cursor) is None:
+        if re.fullmatch(POSITION, cursor) is None:
             raise _foreign(cursor, "first")
         query = query.where(position >= int(cursor))
     rows = list(session.scalars(query.order_by(position).limit(limit + 1)))
     following: Any = rows[limit] if len(rows) > limit else None
     return Page(rows[:limit], None if following is None else str(getattr(following, position.key)))
-
-
-def _encode(last_id: str) -> str:
-    return urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> str:
-    try:
-        last_id = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError:
-        last_id = ""
-    if re.fullmatch(PATTERN, last_id) is None:
-        raise _foreign(cursor, "newest")
-    return last_id
 
 
 def _foreign(cursor: str, begin: str) -> BadInputError:

@@ -1,14 +1,16 @@
-"""`/healthz`, `/readyz`, `/metrics`, `/v1/workers`: for those who run the service."""
+"""`/healthz`, `/readyz`, `/openapi.json`, `/metrics`, `/v1/workers`: for operators."""
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.access import Needs, Reader
+from api.access import PUBLIC, Needs, Reader
 from api.errors import documented
+from api.openapi import without_keys
 from api.paging import ListOut
 from api.runtime import Installed, Shared
 from api.schemas import HealthOut, ReadinessOut, WorkerOut
-from services import census
+from services import census, keys
 
 router = APIRouter(tags=["operations"])
 
@@ -33,6 +35,15 @@ async def get_readiness(response: Response, shared: Shared) -> ReadinessOut:
     ready = all(check == "ok" for check in checks.values())
     response.status_code = 200 if ready else 503
     return ReadinessOut(status="ok" if ready else "unavailable", checks=checks)
+
+
+@router.get("/openapi.json", include_in_schema=False, dependencies=[PUBLIC])
+def get_document(request: Request, installed: Installed) -> Response:
+    """The contract; it says whether callers need a key. Needs none."""
+    document = request.app.openapi()
+    with installed.database.read() as session:
+        required = keys.required(session)
+    return JSONResponse(document if required else without_keys(document))
 
 
 @router.get(
