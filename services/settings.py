@@ -152,7 +152,12 @@ class Settings(BaseSettings):
         float, Field(ge=0, description="time between checkpoints of a running job")
     ] = 15.0
     max_attempts: Annotated[
-        int, Field(ge=1, description="starts of a job before it fails as `worker_lost`")
+        int,
+        Field(
+            ge=1,
+            description="attempts that a job may lose in a row, without a step forward, before it "
+            "fails as `worker_lost`",
+        ),
     ] = 5
     redispatch_seconds: Annotated[
         float, Field(gt=0, description="age at which a queued job is announced again")

@@ -116,6 +116,8 @@ class Job(Base):
     desired_state: Mapped[str]
     priority: Mapped[int]
     attempt: Mapped[int]
+    # Attempts lost in a row since a checkpoint last showed a step forward.
+    lost_attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     token: Mapped[int]  # fencing: raised at every claim and reclaim, named by every write
     lease_holder: Mapped[str | None]  # worker id
     lease_host: Mapped[str | None]

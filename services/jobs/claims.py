@@ -115,8 +115,8 @@ def release(session: Session, held: Claim, *, lost: bool, max_attempts: int) -> 
     """End the attempt without a result; None if it has ended before.
 
     What was asked of the job is settled: it ends `canceled` or `paused`. Otherwise it goes
-    back into the queue, or fails once `max_attempts` attempts were lost. An attempt that
-    was not `lost` but given back does not count.
+    back into the queue, or fails once `max_attempts` attempts in a row were lost without a
+    step forward. An attempt that was not `lost` but given back does not count.
     """
     job = session.get(Job, held.job_id, with_for_update=True, populate_existing=True)
     if job is None or job.token != held.token or job.state not in HELD:
@@ -124,9 +124,10 @@ def release(session: Session, held: Claim, *, lost: bool, max_attempts: int) -> 
     values = _ended(held)
     if lost:
         tallies.count(session, Count.ATTEMPTS_LOST, type=job.type)
+        values["lost_attempts"] = job.lost_attempts + 1
     else:
         values["attempt"] = job.attempt - 1
-    return _settle(session, job, values, exhausted=lost and job.attempt >= max_attempts)
+    return _settle(session, job, values, exhausted=lost and job.lost_attempts + 1 >= max_attempts)
 
 
 def _settle(session: Session, job: Job, values: dict[str, Any], *, exhausted: bool) -> Job | None:
@@ -140,7 +141,7 @@ def _settle(session: Session, job: Job, values: dict[str, Any], *, exhausted: bo
         case _ if job.deadline is not None and job.deadline <= moment:
             to, error = State.FAILED, describe(DeadlineExceededError())
         case _ if exhausted:
-            to, error = State.FAILED, worker_lost(job.attempt)
+            to, error = State.FAILED, worker_lost(job.lost_attempts + 1)
         case _:
             to = State.QUEUED  # keeps its place in line
             values["announced"] = None

@@ -39,10 +39,10 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def worker_lost(attempts: int) -> dict[str, Any]:
-    """The `error` of a job that lost its process in every attempt."""
+    """The `error` of a job that lost its process in so many attempts in a row."""
     return failure(
         "worker_lost",
-        f"the job's process ended unexpectedly in each of {attempts} attempts; "
+        f"the job's process ended unexpectedly in {attempts} attempts without a step forward; "
         "too little memory is the most frequent cause: the worker's log has the exit codes",
         retryable=True,
     )

@@ -87,8 +87,8 @@ def retry(session: Session, job_id: str, caller: Caller) -> Job:
         admit(session, spec_of(job), caller)
     except BadInputError as error:
         raise ConflictError(f"job {job.id} cannot be retried: {error.message}") from None
-    fresh = {"attempt": 0, "error": None, "finished": None, "desired_state": "run"}
-    return _move(session, job, State.QUEUED, fresh | _queued_now())
+    fresh = {"attempt": 0, "lost_attempts": 0, "error": None, "finished": None}
+    return _move(session, job, State.QUEUED, fresh | {"desired_state": "run"} | _queued_now())
 
 
 def change(

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from services.blobs import BlobMissingError
-from services.database.schema import Job, JobSample, now
+from services.database.schema import Job, JobEvent, JobSample, now
 from services.ids import new_id
 from services.installation import Installation
 from services.jobs import checkpoints, claims, lifecycle, metrics
@@ -63,6 +63,7 @@ class JobRun:
         self._desired = job.desired_state
         self._deadline = job.deadline
         self._checkpoint = job.checkpoint
+        self._saved_position = self._find_saved_position()
         checkpoints.sweep(installation.blobs, claim.job_id, keep=job.checkpoint)
 
     # What the computation calls.
@@ -81,14 +82,18 @@ class JobRun:
         """Keep `state` durably: a new file first, then the row, then the old file goes."""
         self._checkpoint_number += 1
         key = checkpoints.key(self.claim.job_id, self.claim.token, self._checkpoint_number)
+        position = self._position
         self._installation.blobs.put(key, state)
 
         def store(session: Session) -> None:
             job = session.get_one(Job, self.claim.job_id)
             job.checkpoint, job.checkpoint_at = key, now()
-            self._record(session, "checkpoint", self._position)
+            if position != self._saved_position:
+                job.lost_attempts = 0
+            self._record(session, "checkpoint", position)
 
         self._write_patiently(store)
+        self._saved_position = position
         if self._checkpoint is not None:
             self._installation.blobs.delete(self._checkpoint)
         self._checkpoint = key
@@ -192,6 +197,17 @@ class JobRun:
     def _conclude(self, write: Callable[[Session], object]) -> None:
         self._concluding = True  # the token is about to move, by this run's own hand
         self._write_patiently(write)
+
+    def _find_saved_position(self) -> dict[str, Any] | None:
+        """Where the computation was at the last checkpoint."""
+        query = (
+            select(JobEvent.content)
+            .where(JobEvent.job_id == self.claim.job_id, JobEvent.kind == "checkpoint")
+            .order_by(JobEvent.seq.desc())
+            .limit(1)
+        )
+        with self._installation.database.read() as session:
+            return session.scalar(query)
 
     def _look(self) -> Job:
         with self._installation.database.read() as session:

@@ -8,6 +8,7 @@ import pytest
 from services.database.schema import Job, now
 from services.jobs import claims, requests
 from services.jobs.claims import Claim, StaleRunError
+from services.jobs.run import JobRun
 
 LEASE = timedelta(seconds=30)
 TYPES = ("discriminator_training",)
@@ -85,6 +86,19 @@ def test_the_last_lost_attempt_fails_the_job(desk):
     assert failed.state == "failed"
     assert failed.error["code"] == "worker_lost"
     assert failed.finished is not None
+
+
+def test_a_job_that_gets_further_may_lose_any_number_of_attempts(desk, installation):
+    job = desk.submit()
+    for step in range(1, 7):
+        run = JobRun(installation, desk.claim(job), threading.Event())
+        run.progress(scale=1, scales=1, step=step, steps=9)
+        run.save_checkpoint(b"state")
+        assert release(desk, run.claim, max_attempts=2).state == "queued"
+    run = JobRun(installation, desk.claim(job), threading.Event())
+    run.progress(scale=1, scales=1, step=6, steps=9)  # where the last checkpoint was
+    run.save_checkpoint(b"state")
+    assert release(desk, run.claim, max_attempts=2).state == "failed"
 
 
 def test_an_attempt_given_back_does_not_count(desk):

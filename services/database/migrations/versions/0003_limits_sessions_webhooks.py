@@ -100,6 +100,9 @@ def upgrade() -> None:
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("checkpoint_size", sa.BigInteger(), nullable=True))
+        batch_op.add_column(
+            sa.Column("lost_attempts", sa.Integer(), server_default="0", nullable=False)
+        )
         batch_op.add_column(sa.Column("running_cap", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("request_id", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("trace", sa.Text(), nullable=True))
@@ -118,6 +121,7 @@ def downgrade() -> None:
         batch_op.drop_column("trace")
         batch_op.drop_column("request_id")
         batch_op.drop_column("running_cap")
+        batch_op.drop_column("lost_attempts")
         batch_op.drop_column("checkpoint_size")
 
     with op.batch_alter_table("job_samples", schema=None) as batch_op:
