@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from services.errors import Problem, ServiceError
+from services.errors import Problem, RateLimitedError, ServiceError
 from services.jobs.specs import SPECS
 
 MEDIA_TYPE = "application/problem+json"
@@ -32,9 +32,19 @@ STATUSES = {
     "idempotency_key_in_flight": 409,
     "unauthenticated": 401,
     "forbidden": 403,
+    "quota_exceeded": 429,
+    "queue_full": 429,
+    "rate_limited": 429,
     "disk_full": 507,
     "unavailable": 503,
     "internal": 500,
+}
+# When to ask again, in seconds: of what passes, sooner or later.
+_RETRY_AFTER = {
+    "idempotency_key_in_flight": 1,
+    "unavailable": 5,
+    "queue_full": 30,
+    "quota_exceeded": 60,
 }
 # Codes of refusals that the framework makes, by status.
 _HTTP_CODES = {
@@ -112,10 +122,10 @@ def service_problem(scope: Mapping[str, Any], error: ServiceError) -> Response:
     headers = {}
     if error.code == "unauthenticated":
         headers["WWW-Authenticate"] = 'Bearer realm="mdf"'
-    if error.code == "idempotency_key_in_flight":
-        headers["Retry-After"] = "1"
-    if error.code == "unavailable":
-        headers["Retry-After"] = "5"
+    if isinstance(error, RateLimitedError):
+        headers["Retry-After"] = str(error.retry_after)
+    elif error.code in _RETRY_AFTER:
+        headers["Retry-After"] = str(_RETRY_AFTER[error.code])
     return problem(
         scope,
         status=STATUSES[error.code],

@@ -11,6 +11,20 @@ SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 
 
 @dataclass(frozen=True)
+class Quotas:
+    """How much a caller may have; None where nothing is laid down.
+
+    Requests are counted for each key; what is stored, queued and runs, for the key's owner.
+    """
+
+    requests_per_minute: int | None = None
+    stored_bytes: int | None = None
+    queued_jobs: int | None = None
+    running_jobs: int | None = None
+    all_queued_jobs: int | None = None  # of all owners together; no key has its own
+
+
+@dataclass(frozen=True)
 class Caller:
     """An authenticated caller."""
 
@@ -18,6 +32,7 @@ class Caller:
     scopes: frozenset[Scope]
     key_id: str | None = None
     session_id: str | None = None  # of the browser session by which the key was shown
+    quotas: Quotas = Quotas()
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller holds `scope`; admin holds all, write holds read."""

@@ -106,6 +106,28 @@ class DiskFullError(ServiceError):
     code = "disk_full"
 
 
+class QuotaExceededError(ServiceError):
+    """The owner has as much as the caller's key allows."""
+
+    code = "quota_exceeded"
+
+
+class QueueFullError(ServiceError):
+    """As many jobs wait as the service takes, of all owners together."""
+
+    code = "queue_full"
+
+
+class RateLimitedError(ServiceError):
+    """Too many requests in too short a time; nothing was done."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds
+
+
 class StorageError(ServiceError):
     """The blob store refused or failed: a fault of the disk, its permissions or the bucket."""
 

@@ -16,7 +16,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from services.access import SCOPES, Caller, Scope
+from services.access import SCOPES, Caller, Quotas, Scope
 from services.database import Database, hold
 from services.database.schema import ApiKey, BrowserSession, now
 from services.errors import (
@@ -167,7 +167,13 @@ def admit(database: Database, key: ApiKey, *, session_id: str | None = None) -> 
     """The caller who has shown `key`, or a browser session that began with it; records the use."""
     if key.last_used is None or now() - key.last_used > _USE_RECORDED_EVERY:
         _record_use(database, key.id)
-    return Caller(owner=key.owner, scopes=_scopes(key.scopes), key_id=key.id, session_id=session_id)
+    return Caller(
+        owner=key.owner,
+        scopes=_scopes(key.scopes),
+        key_id=key.id,
+        session_id=session_id,
+        quotas=Quotas(**key.quotas),
+    )
 
 
 def _scopes(names: Sequence[str]) -> frozenset[Scope]:

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535, description="port of the API")] = 8000
     streams_per_key: Annotated[
         int,
-        Field(ge=1, description="most event streams that one key holds open at a process of the API"),
+        Field(
+            ge=1, description="most event streams that one key holds open at a process of the API"
+        ),
     ] = 2000
     trusted_proxies: Annotated[
         str,

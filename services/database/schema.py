@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -105,6 +106,17 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created"),
         Index("ix_jobs_owner_state", "owner", "state"),
+        # The line in which jobs wait, for each owner; only those that do are in it.
+        Index(
+            "ix_jobs_line",
+            "type",
+            "owner",
+            "priority",
+            "queued",
+            "id",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str] = mapped_column(index=True)
@@ -270,6 +282,16 @@ class DatasetImage(Base):
     sha256: Mapped[str]  # of the PNG
 
 
+class DatasetReservation(Base):
+    """A picture that an unfinished import has stored, or found: its file must stay."""
+
+    __tablename__ = "dataset_reservations"
+    dataset_id: Mapped[str] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True
+    )
+    digest: Mapped[str] = mapped_column(primary_key=True, index=True)
+
+
 class Model(Base):
     """A trained or imported restorer in the catalogue."""
 
@@ -325,9 +347,10 @@ class Worker(Base):
 
 
 class Share(Base):
-    """When an owner's turn last came: the next slot serves the one who waits longest."""
+    """When an owner's turn in a queue last came: a slot serves the one who waits longest."""
 
     __tablename__ = "shares"
+    queue: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str] = mapped_column(primary_key=True)
     served: Mapped[datetime]
 

@@ -73,7 +73,7 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings)
         self._redis = redis.Redis.from_url(
-            settings.broker_url.replace("redis+socket://", "unix://", 1),
+            settings.redis_client_url,
             socket_timeout=_QUESTION_SECONDS,
             socket_connect_timeout=_QUESTION_SECONDS,
         )

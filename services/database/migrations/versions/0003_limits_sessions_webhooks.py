@@ -17,9 +17,10 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "shares",
+        sa.Column("queue", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("served", UTCDateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("owner", name=op.f("pk_shares")),
+        sa.PrimaryKeyConstraint("queue", "owner", name=op.f("pk_shares")),
     )
     op.create_table(
         "tallies",
@@ -28,6 +29,23 @@ def upgrade() -> None:
         sa.Column("value", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", "labels", name=op.f("pk_tallies")),
     )
+    op.create_table(
+        "dataset_reservations",
+        sa.Column("dataset_id", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"],
+            ["datasets.id"],
+            name=op.f("fk_dataset_reservations_dataset_id_datasets"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("dataset_id", "digest", name=op.f("pk_dataset_reservations")),
+    )
+    with op.batch_alter_table("dataset_reservations", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_dataset_reservations_digest"), ["digest"], unique=False
+        )
+
     op.create_table(
         "webhooks",
         sa.Column("id", sa.Text(), nullable=False),
@@ -103,10 +121,20 @@ def upgrade() -> None:
         batch_op.add_column(
             sa.Column("lost_attempts", sa.Integer(), server_default="0", nullable=False)
         )
+        batch_op.add_column(
+            sa.Column("lost_attempts", sa.Integer(), server_default="0", nullable=False)
+        )
         batch_op.add_column(sa.Column("running_cap", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("request_id", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("trace", sa.Text(), nullable=True))
         batch_op.create_index("ix_jobs_owner_state", ["owner", "state"], unique=False)
+        batch_op.create_index(
+            "ix_jobs_line",
+            ["type", "owner", "priority", "queued", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
+        )
 
     with op.batch_alter_table("workers", schema=None) as batch_op:
         batch_op.add_column(sa.Column("resources", sa.JSON(), server_default="{}", nullable=False))
@@ -117,10 +145,12 @@ def downgrade() -> None:
         batch_op.drop_column("resources")
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.drop_index("ix_jobs_line")
         batch_op.drop_index("ix_jobs_owner_state")
         batch_op.drop_column("trace")
         batch_op.drop_column("request_id")
         batch_op.drop_column("running_cap")
+        batch_op.drop_column("lost_attempts")
         batch_op.drop_column("lost_attempts")
         batch_op.drop_column("checkpoint_size")
 
@@ -144,5 +174,9 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_webhooks_owner"))
 
     op.drop_table("webhooks")
+    with op.batch_alter_table("dataset_reservations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_dataset_reservations_digest"))
+
+    op.drop_table("dataset_reservations")
     op.drop_table("tallies")
     op.drop_table("shares")
