@@ -22,7 +22,7 @@ from services import keys
 from services.access import Caller
 from services.database import Database
 from services.database.schema import Job, JobEvent
-from services.errors import TooManyStreamsError
+from services.errors import QuotaExceededError
 from services.jobs import queries
 from services.jobs.lifecycle import TERMINAL
 
@@ -187,7 +187,7 @@ class EventFeeds:
     ) -> Iterator[Follower]:
         """Follow `job` after event number `after`; `abort` cuts the client's connection.
 
-        Raises TooManyStreamsError if the caller's key has as many streams as it may.
+        Raises QuotaExceededError if the caller's key has as many streams as it may.
         """
         self._check_room(caller)
         # No await from here to the first `next`: the poller cannot get in between.
@@ -240,7 +240,7 @@ class EventFeeds:
     def _check_room(self, caller: Caller) -> None:
         count = sum(n for each, n in self._callers.items() if each.key_id == caller.key_id)
         if count >= self._streams_per_key:
-            raise TooManyStreamsError(
+            raise QuotaExceededError(
                 f"{count} event streams are open with this key, and at most "
                 f"{self._streams_per_key} may be: close one, or raise MDF_STREAMS_PER_KEY"
             )
@@ -295,9 +295,7 @@ class EventFeeds:
 
     def _read(self, job_id: str, after: int) -> list[Event]:
         with self._database.read() as session:
-            return [
-                Event.of(row) for row in queries.events_after(session, job_id, after, _PAGE)
-            ]
+            return [Event.of(row) for row in queries.events_after(session, job_id, after, _PAGE)]
 
     async def _tend(self) -> None:
         """Let silent streams show that they live, and cut off clients that take nothing."""

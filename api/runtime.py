@@ -42,7 +42,9 @@ class Runtime:
         return cls(
             installation=installation,
             dispatcher=dispatcher,
-            feeds=EventFeeds(installation.database),
+            feeds=EventFeeds(
+                installation.database, streams_per_key=installation.settings.streams_per_key
+            ),
             workbench=Workbench(threads=installation.settings.threads),
             restorers=Workbench(threads=installation.settings.threads),
             readiness=Readiness(installation, dispatcher),

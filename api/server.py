@@ -1,16 +1,23 @@
 """The API's process: one event loop that ends its streams first when it stops."""
 
+import logging
+import resource
 import socket
 
 import uvicorn
 
 from api.app import create_app
+from api.connections import MAX_HEAD_BYTES, Connection
 from api.runtime import Runtime
 from services.exposure import check_host
 from services.installation import Installation
 
 # Of a stop: for requests that are being answered.
-GRACE_SECONDS = 5
+GRACE_SECONDS = 3
+# Each client is one, and the usual limit of 1024 was made for another time.
+DESCRIPTORS = 65_536
+
+_log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -25,7 +32,8 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http="h11",
+                loop="uvloop",
+                http=Connection,
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -34,7 +42,7 @@ class Server(uvicorn.Server):
                 proxy_headers=True,
                 forwarded_allow_ips=settings.trusted_proxies,
                 timeout_graceful_shutdown=GRACE_SECONDS,
-                h11_max_incomplete_event_size=1 << 16,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
         )
 
@@ -47,4 +55,15 @@ class Server(uvicorn.Server):
 def serve(installation: Installation) -> None:
     """Serve until SIGINT or SIGTERM."""
     check_host(installation.database, installation.settings.host)
+    _raise_descriptor_limit()
     Server(installation).run()
+
+
+def _raise_descriptor_limit() -> None:
+    """Let this process have as many connections as the system's hard limit grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < DESCRIPTORS:
+        _log.warning("at most %d files and connections may be open: ulimit -Hn", wanted)

@@ -1,10 +1,8 @@
 """`/v1/jobs/{id}/…`: what a job reports: events, metrics, samples, artifacts."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import Scope
@@ -13,6 +11,7 @@ from api.access import Reader
 from api.bodies import StrictRoute
 from api.downloads import RESPONSES, download, stored
 from api.errors import documented
+from api.event_streams import EventStream
 from api.paging import ListOut, PageOut, link_next
 from api.routers.jobs import JobId
 from api.runtime import Installed, Shared
@@ -58,19 +57,17 @@ def _existing(job_id: JobId, caller: Reader, installed: Installed) -> Job:
 Existing = Annotated[Job, Depends(_existing)]
 
 
-@streams.get("/events", response_class=EventSourceResponse, include_in_schema=False)
+@streams.get("/events", response_class=EventStream, include_in_schema=False)
 async def stream_events(
     caller: Reader,
     job: Existing,
     shared: Shared,
     after: After = 0,
     last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None,
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """The job's events as they happen, until it has ended."""
     start = after if last_event_id is None else last_event_id
-    async for event in shared.feeds.follow(job, caller, after=start):
-        line = EventOut.model_validate(event)
-        yield ServerSentEvent(raw_data=line.model_dump_json(), event=event.kind, id=str(event.seq))
+    return EventStream(shared.feeds, job, caller, after=start)
 
 
 @router.get(
