@@ -121,9 +121,6 @@ def upgrade() -> None:
         batch_op.add_column(
             sa.Column("lost_attempts", sa.Integer(), server_default="0", nullable=False)
         )
-        batch_op.add_column(
-            sa.Column("lost_attempts", sa.Integer(), server_default="0", nullable=False)
-        )
         batch_op.add_column(sa.Column("running_cap", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("request_id", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("trace", sa.Text(), nullable=True))
@@ -150,7 +147,6 @@ def downgrade() -> None:
         batch_op.drop_column("trace")
         batch_op.drop_column("request_id")
         batch_op.drop_column("running_cap")
-        batch_op.drop_column("lost_attempts")
         batch_op.drop_column("lost_attempts")
         batch_op.drop_column("checkpoint_size")
 
