@@ -99,7 +99,7 @@ def _found(session: Session, owner: str | None) -> dict[str, Usage]:
     }
 
 
-def _sizes(owner: str | None) -> list[Select[str, str, int, int]]:
+def _sizes(owner: str | None) -> list[Select[str, Kind, int, int]]:
     """Owner, kind, number (or 0, see `_counts`) and bytes, of the rows that tell sizes."""
     return [
         _sum("images", Image.owner, Image.size, owner, counted=True),
@@ -125,18 +125,23 @@ def _sizes(owner: str | None) -> list[Select[str, str, int, int]]:
     ]
 
 
-def _counts(owner: str | None) -> list[Select[str, str, int, int]]:
+def _counts(owner: str | None) -> list[Select[str, Kind, int, int]]:
     """The same of objects that have several files, or none as yet: their number."""
+    tables: Mapping[Kind, type[Dataset | Loss | Model]] = {
+        "datasets": Dataset,
+        "losses": Loss,
+        "models": Model,
+    }
     return [
         select(
             table.owner.label("owner"),
-            literal(kind).label("kind"),
+            _literal(kind),
             func.count().label("count"),
             literal(0).label("size"),
         )
         .where(_of(table.owner, owner))
         .group_by(table.owner)
-        for kind, table in (("datasets", Dataset), ("losses", Loss), ("models", Model))
+        for kind, table in tables.items()
     ]
 
 
@@ -147,11 +152,11 @@ def _sum(
     owner: str | None,
     *,
     counted: bool = False,
-) -> Select[str, str, int, int]:
+) -> Select[str, Kind, int, int]:
     return (
         select(
             whose.label("owner"),
-            literal(kind).label("kind"),
+            _literal(kind),
             (func.count() if counted else literal(0)).label("count"),
             func.coalesce(func.sum(size), 0).label("size"),
         )
@@ -159,6 +164,10 @@ def _sum(
         .where(_of(whose, owner))
         .group_by(whose)
     )
+
+
+def _literal(kind: Kind) -> ColumnElement[Kind]:
+    return literal(kind).label("kind")
 
 
 def _of(whose: InstrumentedAttribute[str], owner: str | None) -> ColumnElement[bool]:
