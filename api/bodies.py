@@ -25,6 +25,11 @@ MULTIPART_BYTES = 1 << 17
 UPLOADS = re.compile(r"/v1/(images|losses/import|models/[^/]*/restore)")
 MODEL_UPLOAD = "/v1/models/import"
 FORM_LIMITS: Any = {"max_files": 1, "max_fields": 8, "max_part_size": 1 << 16}
+# What OpenAPI is told of forms: no file is empty, and that of an image is one of these.
+NOT_EMPTY: Any = {"minLength": 1}
+JSON_TEXT: Any = {"contentMediaType": "application/json"}
+IMAGE_PART = {"file": {"contentType": "image/png, image/jpeg, image/webp, image/tiff"}}
+IMAGE_FORM: Any = {"requestBody": {"content": {"multipart/form-data": {"encoding": IMAGE_PART}}}}
 
 # The route counts what comes, and keeps it as it comes.
 _STREAMED = re.compile(r"/v1/datasets/[^/]+/content")

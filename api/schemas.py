@@ -121,12 +121,20 @@ class DiscriminatorTrainingIn(_JobFields, DiscriminatorTraining):
     """A loss to be trained."""
 
 
+def _require_type(schema: dict[str, Any]) -> None:
+    schema["required"] = [*schema.get("required", ()), "type"]
+
+
 class RestorationTrainingIn(_JobFields, RestorationTraining):
     """A model to be trained."""
+
+    model_config = ConfigDict(json_schema_extra=_require_type)
 
 
 class RestorationIn(_JobFields, Restoration):
     """Images to be restored."""
+
+    model_config = ConfigDict(json_schema_extra=_require_type)
 
 
 def _type_of(body: Any) -> Any:

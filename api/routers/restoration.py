@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from api.access import Writer
-from api.bodies import FORM_LIMITS, StrictRoute
+from api.bodies import FORM_LIMITS, IMAGE_PART, NOT_EMPTY, StrictRoute
 from api.creation import Created, Creating
 from api.downloads import disposition, plain_name, read_whole
 from api.errors import documented
@@ -42,9 +42,11 @@ _BODY = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "properties": {"file": {"type": "string", "format": "binary"}},
+                "properties": {"file": {"type": "string", "format": "binary", **NOT_EMPTY}},
                 "required": ["file"],
-            }
+                "additionalProperties": False,
+            },
+            "encoding": IMAGE_PART,
         },
         "application/json": {"schema": ImageIn.model_json_schema()},
     },
