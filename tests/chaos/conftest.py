@@ -18,7 +18,10 @@ import json
 import os
 import platform
 import random
+import socket
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,11 +30,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from services.installation import Installation
 
 _MAX_VIOLATIONS_SHOWN = 5
 
@@ -287,6 +293,68 @@ def chance(figures: Figures, request: pytest.FixtureRequest) -> random.Random:
     """The test's own chances: `--chaos-seed` brings them back."""
     print(f"chances from --chaos-seed {figures.seed}")
     return random.Random(f"{figures.seed}:{request.node.name}")
+
+
+class Api:
+    """`python -m api` on a port of its own, to be stopped, killed and started again there."""
+
+    def __init__(self, installation: Installation, log: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._settings = installation.settings.model_copy(update={"port": self.port})
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "api"],
+                env={**os.environ, **self._settings.environment()},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        end = time.monotonic() + 60
+        while True:
+            assert self._process.poll() is None, self._log.read_text()[-3000:]
+            assert time.monotonic() < end, self._log.read_text()[-3000:]
+            try:
+                httpx.get(f"{self.url}/healthz", timeout=2)
+            except httpx.TransportError:
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> float:
+        """Ask it to end; gives the seconds that this took."""
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.terminate()
+        self._process.wait(60)
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """End it without a warning."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def api(installation: Installation, tmp_path: Path) -> Iterator[Api]:
+    """The API of the test's installation; to be started."""
+    made = Api(installation, tmp_path / "api.log")
+    yield made
+    made.kill()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
