@@ -318,10 +318,13 @@ class House:
 
 
 @pytest.fixture
-def house(
-    installation: Installation, seed_image: Image, broker: EmbeddedRedis, tmp_path: Path
-) -> Iterator[House]:
+def bare_house(installation: Installation, seed_image: Image, tmp_path: Path) -> House:
+    """A house without broker and workers: others bring them."""
+    return House(installation, seed_image, tmp_path)
+
+
+@pytest.fixture
+def house(bare_house: House, broker: EmbeddedRedis) -> Iterator[House]:
     """A house without workers; start them with `house.worker()`."""
-    opened = House(installation, seed_image, tmp_path)
-    yield opened
-    opened.close()
+    yield bare_house
+    bare_house.close()
