@@ -6,6 +6,7 @@ import sys
 def main() -> None:
     """Serve until told to stop."""
     from api.server import serve
+    from services import telemetry
     from services.errors import ServiceError
     from services.installation import Installation
     from services.logs import configure_logging
@@ -14,11 +15,13 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings)
+        telemetry.start("api")
         installation = Installation.open(settings)
         try:
             serve(installation)
         finally:
             installation.close()
+            telemetry.stop()
     except ServiceError as error:
         sys.exit(f"mdf: {error.message}")
 

@@ -138,7 +138,7 @@ def service_problem(scope: Mapping[str, Any], error: ServiceError) -> Response:
 
 def database_problem(scope: Mapping[str, Any], error: Exception) -> Response:
     """What the database could not do, one of DATABASE_FAULTS."""
-    _log.error("%s: the database: %s", scope["state"]["request_id"], error)
+    _log.error("the database: %s", error)
     if "disk is full" in str(error):
         detail = "the server's disk is full: delete losses, jobs or images, or free some space"
         return problem(scope, status=507, code="disk_full", detail=detail)

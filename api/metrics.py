@@ -16,6 +16,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
+def known_method(method: str) -> str:
+    """The method, or `other`: callers may make up any number of them."""
+    return method if method in _METHODS else "other"
+
+
 class RequestMetrics:
     """Counts and latencies by route; a route is its template, never a path with ids."""
 
@@ -36,7 +41,6 @@ class RequestMetrics:
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request; status 0 is one that got no answer."""
-        method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 

@@ -3,15 +3,18 @@
 import logging
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import internal_problem, problem
-from api.metrics import RequestMetrics
+from api.metrics import RequestMetrics, known_method
+from services import logs, telemetry
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _log = logging.getLogger("api.requests")
 
 
@@ -30,6 +33,10 @@ class Observation:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        with _traced(scope), logs.about(request_id=request_id, trace_id=telemetry.trace_id()):
+            await self._observe(scope, receive, send, request_id)
+
+    async def _observe(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         status = 0
         started = time.perf_counter()
 
@@ -48,20 +55,29 @@ class Observation:
                 await nothing(scope, receive, watch)
             else:
                 await self._app(scope, receive, watch)
-        except Exception:
-            _log.exception("%s: %s %s failed", request_id, scope["method"], scope["path"])
+        except Exception as error:
+            _log.exception("%s %r failed", scope["method"], scope["path"])
+            telemetry.tell({}, fault=type(error).__name__)
             if status:
                 raise  # too late for another answer: the server closes the connection
             await internal_problem(scope)(scope, receive, watch)
         finally:
             seconds = time.perf_counter() - started
+            method = known_method(scope["method"])
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.observe(scope["method"], route, status, seconds)
-            _log.info(
-                "%s: %s %r %d in %.1f ms",
-                request_id,
-                scope["method"],
-                scope["path"],
-                status,
-                seconds * 1000,
+            self._metrics.observe(method, route, status, seconds)
+            telemetry.tell(
+                {"http.route": route, "http.response.status_code": status},
+                name=f"{method} {route}",
+                fault=str(status) if status >= 500 else None,
             )
+            _log.info("%s %r %d in %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
+
+
+def _traced(scope: Scope) -> AbstractContextManager[None]:
+    """A span for the request, as part of the caller's trace; probes would fill the collector."""
+    if scope["path"] in _PROBES:
+        return nullcontext()
+    method = known_method(scope["method"])
+    caller = Headers(scope=scope).get("traceparent")
+    return telemetry.span(method, {"http.request.method": method}, kind="server", parent=caller)

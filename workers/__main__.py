@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from services import telemetry
 from services.devices import device_of
 from services.errors import ServiceError
 from services.installation import Installation
@@ -37,6 +38,7 @@ def main(
     device = device_of(number)
     slot = Slot.here(number, device.label)
     configure_logging(settings, worker=slot.id)
+    telemetry.start("worker")
     installation = Installation.open(settings)
     reaper = Reaper(installation, Dispatcher(settings))
     supervisor = Supervisor(installation, reaper, slot, device, command=job_command)
@@ -49,6 +51,7 @@ def main(
         )
     finally:
         supervisor.leave()
+        telemetry.stop()
 
 
 def _queues(text: str) -> tuple[str, ...]:

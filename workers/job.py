@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from services import telemetry
 from services.installation import Installation
 from services.jobs.claims import Claim, StaleRunError
 from services.jobs.execution import COMPUTATIONS, Computation, execute
 from services.jobs.run import PULSE_SECONDS, JobRun
-from services.logs import configure_logging
+from services.logs import configure_logging, name_process
 from services.processes import die_with_parent
 from services.settings import load_settings
 from workers import STOP
@@ -35,13 +36,17 @@ def main(arguments: Sequence[str], computations: Mapping[str, Computation] = COM
 
     settings = load_settings()
     configure_logging(settings, job_id=job_id)
+    telemetry.start("job")
     installation = Installation.open(settings)
     try:
         run = JobRun(installation, Claim(job_id, token), stopping)
+        name_process(**run.ids, trace_id=telemetry.trace_id())
         _start(lambda: _pulse(run))
         execute(installation, run, computations)
     except StaleRunError:
         _end_stale(job_id)
+    finally:
+        telemetry.stop()
 
 
 def _listen(pipe: int, stopping: threading.Event) -> None:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-from services.database.schema import Job
+from services import logs, telemetry
+from services.database.schema import Job, now
 from services.devices import Device
 from services.installation import Installation
 from services.jobs import claims, workers
@@ -74,12 +75,13 @@ class Supervisor:
         taken = self._claim(types_in(QUEUES[announced.type]))
         if taken is None:
             return
-        claim, lock = taken
-        try:
-            self._show(claim.job_id)
-            self._run(claim, lock)
-        finally:
-            self._show(None)
+        claim, lock, job = taken
+        with _observed(job):
+            try:
+                self._show(claim.job_id)
+                self._run(claim, lock)
+            finally:
+                self._show(None)
 
     def beat(self) -> None:
         """Patrol as a reaper and show that the slot is alive, until the process ends."""
@@ -98,7 +100,7 @@ class Supervisor:
         with self._installation.database.write() as session:
             workers.leave(session, self._slot)
 
-    def _claim(self, types: tuple[str, ...]) -> tuple[Claim, Lock] | None:
+    def _claim(self, types: tuple[str, ...]) -> tuple[Claim, Lock, Job] | None:
         database = self._installation.database
         refused = 0
         while refused < _LOCK_TRIES and not self._stopping.is_set():
@@ -113,7 +115,7 @@ class Supervisor:
                 continue  # another slot of this host is claiming it: look again
             try:
                 with database.write() as session:
-                    ours = claims.claim(
+                    job = claims.claim(
                         session,
                         claim,
                         holder=self._slot.id,
@@ -124,8 +126,8 @@ class Supervisor:
                 # The file stays: should the claim have been made after all, a free lock tells.
                 lock.close()
                 raise
-            if ours:
-                return claim, lock
+            if job is not None:
+                return claim, lock, job
             lock.discard()
         return None
 
@@ -178,6 +180,7 @@ class Supervisor:
             **LIBRARY_ENVIRONMENT,
             "CUDA_VISIBLE_DEVICES": self._device.visible,
             "OMP_NUM_THREADS": str(threads),
+            **telemetry.environment(),
         }
 
     def _watch(self, child: subprocess.Popen[bytes], claim: Claim, pipe: int) -> None:
@@ -221,7 +224,10 @@ class Supervisor:
             _log.warning("job %s lost its process; it is now %s", job.id, job.state)
         with self._installation.database.read() as session:
             job = session.get(Job, claim.job_id)
-        if job is not None and job.state == State.QUEUED and job.announced is None:
+        if job is None:
+            return
+        telemetry.tell({"mdf.job.state": job.state})
+        if job.state == State.QUEUED and job.announced is None:
             self._reaper.announce(job)
 
     def _release(self, claim: Claim, *, lost: bool) -> Job | None:
@@ -238,3 +244,22 @@ class Supervisor:
                 workers.show(session, self._slot, job_id)
         except Exception as error:  # noqa: BLE001 - the next heartbeat shows it
             _log.warning("slot %s is not shown: %s", self._slot.id, error)
+
+
+@contextmanager
+def _observed(job: Job) -> Iterator[None]:
+    """Log and trace the block as an attempt at `job`, which has just been claimed."""
+    what: dict[str, str | int] = {"mdf.job.id": job.id, "mdf.job.type": job.type}
+    if not job.run_seconds:
+        telemetry.past("job.wait", what, begun=job.queued, ended=now(), parent=job.trace)
+    what["mdf.job.attempt"] = job.attempt
+    with (
+        telemetry.span("job.attempt", what, parent=job.trace),
+        logs.about(
+            job_id=job.id,
+            attempt=job.attempt,
+            request_id=job.request_id,
+            trace_id=telemetry.trace_id(),
+        ),
+    ):
+        yield

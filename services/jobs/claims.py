@@ -42,8 +42,10 @@ def candidate(session: Session, types: tuple[str, ...]) -> Claim | None:
     return None if row is None else Claim(job_id=row.id, token=row.token + 1)
 
 
-def claim(session: Session, wanted: Claim, *, holder: str, host: str, lease: timedelta) -> bool:
-    """Take the job for this holder; False if somebody else was quicker or it is not queued."""
+def claim(
+    session: Session, wanted: Claim, *, holder: str, host: str, lease: timedelta
+) -> Job | None:
+    """Take the job for this holder; None if somebody else was quicker or it is not queued."""
     moment = now()
     job = lifecycle.move(
         session,
@@ -60,13 +62,13 @@ def claim(session: Session, wanted: Claim, *, holder: str, host: str, lease: tim
         },
     )
     if job is None:
-        return False
+        return None
     tallies.count(session, Count.CLAIMS, type=job.type)
     if job.started is None:
         job.started = moment
         waited = (moment - job.queued).total_seconds()
         tallies.measure(session, Time.WAIT, waited, type=job.type)
-    return True
+    return job
 
 
 def renew(session: Session, held: Claim, *, lease: timedelta, ran: float) -> Job:

@@ -18,6 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from services import telemetry
 from services.blobs import BlobMissingError
 from services.database.schema import Job, JobEvent, JobSample, now
 from services.ids import new_id
@@ -60,6 +61,11 @@ class JobRun:
         self._checkpoint_number = 0
         self._asked_to_save = False  # at the last poll
         job = self._write_patiently()
+        self.ids = {
+            "request_id": job.request_id,
+            "attempt": job.attempt,
+            "worker": job.lease_holder,
+        }
         self._desired = job.desired_state
         self._deadline = job.deadline
         self._checkpoint = job.checkpoint
@@ -80,6 +86,10 @@ class JobRun:
 
     def save_checkpoint(self, state: bytes) -> None:
         """Keep `state` durably: a new file first, then the row, then the old file goes."""
+        with telemetry.span("job.checkpoint", {"mdf.checkpoint.bytes": len(state)}):
+            self._save_checkpoint(state)
+
+    def _save_checkpoint(self, state: bytes) -> None:
         self._checkpoint_number += 1
         key = checkpoints.key(self.claim.job_id, self.claim.token, self._checkpoint_number)
         position = self._position
@@ -182,7 +192,8 @@ class JobRun:
             if claims.succeed(session, self.claim) is None:
                 raise Canceled
 
-        self._conclude(conclude)
+        with telemetry.span("job.publish", {}):
+            self._conclude(conclude)
 
     def fail(self, error: dict[str, Any]) -> None:
         """End the job with an error."""

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from services import telemetry
 from services.access import Caller
 from services.database.schema import Job, now
 from services.errors import BadInputError, Problem
@@ -12,6 +13,7 @@ from services.jobs import lifecycle
 from services.jobs.admission import admit
 from services.jobs.lifecycle import State
 from services.jobs.specs import AnySpec
+from services.logs import current_ids
 
 
 def submit(
@@ -49,6 +51,8 @@ def submit(
         created=created,
         queued=created,
         run_seconds=0.0,
+        request_id=current_ids().get("request_id"),
+        trace=telemetry.traceparent(),
     )
     lifecycle.insert(session, job)
     return job
