@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import creation, errors, openapi
+from api import creation, errors, openapi, reference
 from api.access import Guard
 from api.bodies import FORM_LIMITS, BodyCap
 from api.metrics import RequestMetrics
@@ -85,4 +85,5 @@ def create_app(installation: Installation) -> FastAPI:
     ):
         app.include_router(module.router)
     openapi.install(app)
+    reference.install(app)
     return app

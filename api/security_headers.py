@@ -3,11 +3,9 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Of answers that name no other: nothing in them is loaded, run or framed.
-POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Of files that users sent or made: beside that, a browser that opens one has it in a place of
-# its own, without scripts, forms and cookies.
-FILE_POLICY = f"{POLICY}; sandbox"
+# Of every answer that names no other: nothing in it is loaded or framed, and a file of a user
+# that a browser opens has a place of its own there, without scripts, forms and cookies.
+POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",

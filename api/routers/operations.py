@@ -15,7 +15,7 @@ from services import census, keys
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", operation_id="get_health")
+@router.get("/healthz", operation_id="get_health", dependencies=[PUBLIC])
 async def get_health() -> HealthOut:
     """Whether the process lives. Asks nothing of anybody; needs no key."""
     return HealthOut()
@@ -24,6 +24,7 @@ async def get_health() -> HealthOut:
 @router.get(
     "/readyz",
     operation_id="get_readiness",
+    dependencies=[PUBLIC],
     responses={503: {"model": ReadinessOut, "description": "a part is not there"}},
 )
 async def get_readiness(response: Response, shared: Shared) -> ReadinessOut:
