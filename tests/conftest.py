@@ -1,8 +1,10 @@
 """A service in a folder of its own, for every test that wants one."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -328,3 +331,56 @@ def house(bare_house: House, broker: EmbeddedRedis) -> Iterator[House]:
     """A house without workers; start them with `house.worker()`."""
     yield bare_house
     bare_house.close()
+
+
+class Served:
+    """The API as a process of its own, behind HTTP."""
+
+    def __init__(self, process: psutil.Popen, url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+
+    def memory(self) -> int:
+        """Bytes of memory that it and its children have to themselves."""
+        total = 0
+        for each in (self.process, *self.process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += each.memory_full_info().uss
+        return total
+
+
+@pytest.fixture
+def serve(installation: Installation, tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Start `python -m api` with changed settings; returns once it answers."""
+    started: list[psutil.Popen] = []
+
+    def start(**changes: object) -> Served:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        settings = installation.settings.model_copy(update={"port": port, **changes})
+        log = tmp_path / f"api-{len(started)}.log"
+        with log.open("wb") as output:
+            process = psutil.Popen(
+                [sys.executable, "-m", "api"],
+                env=os.environ | settings.environment(),
+                stderr=output,
+            )
+        started.append(process)
+        served = Served(process, f"http://127.0.0.1:{port}", log)
+        end = time.monotonic() + 30
+        while True:
+            try:
+                httpx.get(f"{served.url}/healthz")
+            except httpx.TransportError:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < end, "the API did not start"
+                time.sleep(0.05)
+            else:
+                return served
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
