@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from services import tallies
 from services.database.schema import Job, JobEvent, now
-from services.webhooks import outbox
 from services.tallies import Count, Time
 from services.webhooks import outbox
 
@@ -61,9 +60,6 @@ def move(
     values: Mapping[str, Any] | None = None,
 ) -> Job | None:
     """Bring the job into state `to`, set `values`, and write the event: one UPDATE, one INSERT.
-
-    The owner's webhooks are told of an end in the same transaction: what the job has made is
-    stored before.
 
     The owner's webhooks are told of an end in the same transaction: what the job has made is
     stored before.
