@@ -79,6 +79,7 @@ def move(
     if job is not None:
         _insert_event(session, job, "state", _describe(job))
         if to in TERMINAL:
+            _count_end(session, job)
             outbox.tell_end(session, job)
     return job
 
