@@ -1,6 +1,7 @@
 """A job's events arrive in order and once, whatever becomes of the connection."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -26,7 +27,20 @@ def event(seq: int, kind: str = "log", **content: Any) -> bytes:
 
 def test_messages_join_lines_and_skip_comments_and_fragments() -> None:
     lines = [": ping", "", "id: 1", "data: one", "data:two", "", "event: x", "", "data: cut off"]
-    assert list(messages(lines)) == ["one\ntwo"]
+    assert list(messages(lines, [].append)) == ["one\ntwo"]
+
+
+def test_the_server_says_when_to_come_back(server: Any) -> None:
+    heard: list[float] = []
+    assert list(messages(["retry: 1500", "", "retry: soon", "", "data: x", ""], heard.append)) == [
+        "x"
+    ]
+    assert heard == [1.5]
+    server.break_off(200, b"retry: 600\n\n" + event(1), length=9999)
+    server.reply(200, event(2, "state", state="succeeded"))
+    started = time.monotonic()
+    assert [one.seq for one in Client(server.url).jobs.follow("job_1")] == [1, 2]
+    assert 0.4 < time.monotonic() - started < 3
 
 
 def test_events_end_with_the_job(server: Any) -> None:
