@@ -23,10 +23,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,13 @@ import pytest
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import select, text
 
+from services.blobs import BlobMissingError
+from services.database.schema import Artifact, Job, JobEvent, LossFile, ModelFile
 from services.installation import Installation
+from services.jobs.lifecycle import TRANSITIONS, State
+from services.settings import Settings
 
 _MAX_VIOLATIONS_SHOWN = 5
 
@@ -355,6 +362,140 @@ def api(installation: Installation, tmp_path: Path) -> Iterator[Api]:
     made = Api(installation, tmp_path / "api.log")
     yield made
     made.kill()
+
+
+class Tree:
+    """`mdf serve` with all its processes, to be killed whole or in parts."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.url = f"http://127.0.0.1:{settings.port}"
+        # What its processes leave behind in folders for temporary files is seen here.
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self._settings = settings
+        self._log = folder / "tree.log"
+        self._process: psutil.Popen | None = None
+
+    def begin(self, program: Sequence[str] = ("-m", "mdf", "serve"), **variables: str) -> None:
+        """Start it and return at once."""
+        variables["TMPDIR"] = str(self.temporary)
+        with self._log.open("ab") as log:
+            self._process = psutil.Popen(
+                [sys.executable, *program],
+                env={**os.environ, **self._settings.environment(), **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_up(self) -> None:
+        """Return once the API answers and every slot has shown itself."""
+        slots = self._settings.slots + 1
+        end = time.monotonic() + 60
+        while self._slots_shown() < slots:
+            assert self.root.is_running(), self._log.read_text()[-3000:]
+            assert time.monotonic() < end, self._log.read_text()[-3000:]
+            time.sleep(0.05)
+
+    @property
+    def root(self) -> psutil.Process:
+        """`mdf serve` itself."""
+        assert self._process is not None
+        return self._process
+
+    def parts(self) -> dict[str, list[psutil.Process]]:
+        """Its processes: `serve`, `broker`, `api`, `worker` (one for each slot) and `job`."""
+        found: dict[str, list[psutil.Process]] = {"serve": [self.root]}
+        for process in self.root.children(recursive=True):
+            with suppress(psutil.Error):  # it has just ended
+                found.setdefault(_part(process.cmdline()), []).append(process)
+        return found
+
+    def kill(self) -> list[psutil.Process]:
+        """End the root without a warning; returns those of its processes that did not follow."""
+        everything = [self.root, *self.root.children(recursive=True)]
+        self.root.kill()
+        self.root.wait()
+        _, left = psutil.wait_procs(everything[1:], timeout=5)
+        return left
+
+    def stop(self) -> None:
+        """Ask it to end, in order."""
+        if self._process is not None and self._process.is_running():
+            self._process.terminate()
+            self._process.wait(90)
+
+    def _slots_shown(self) -> int:
+        try:
+            answer = httpx.get(f"{self.url}/v1/workers", timeout=2)
+        except httpx.TransportError:
+            return 0
+        pids = {process.pid for process in self.parts().get("worker", ())}
+        return sum(row["pid"] in pids for row in answer.json()["data"])
+
+
+def _part(command: Sequence[str]) -> str:
+    line = " ".join(command)
+    words = {"redis-server": "broker", "job_": "job", "--slot": "worker", "-m api": "api"}
+    return next((part for word, part in words.items() if word in line), "other")
+
+
+@pytest.fixture
+def tree(settings: Settings, tmp_path: Path) -> Iterator[Tree]:
+    """`mdf serve` in the test's home and on the port of its settings; to be begun."""
+    made = Tree(settings, tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def audit(installation: Installation) -> Callable[[Sequence[str]], list[str]]:
+    """What is broken in an installation at rest, all of whose jobs should have succeeded."""
+
+    def check(job_ids: Sequence[str]) -> list[str]:
+        return list(_faults(installation, job_ids))
+
+    return check
+
+
+def _faults(installation: Installation, job_ids: Sequence[str]) -> Iterator[str]:
+    with installation.database.read() as session:
+        jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(job_ids)))}
+        events = session.scalars(
+            select(JobEvent).where(JobEvent.job_id.in_(job_ids)).order_by(JobEvent.seq)
+        ).all()
+        files = [
+            *session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids))),
+            *session.scalars(select(LossFile)),
+            *session.scalars(select(ModelFile)),
+        ]
+        if session.bind.dialect.name == "sqlite":
+            for pragma in ("integrity_check", "foreign_key_check"):
+                for said, *_ in session.execute(text(f"PRAGMA {pragma}")):
+                    if said != "ok":
+                        yield f"the database's {pragma} says {said}"
+    for job_id in job_ids:
+        if job_id not in jobs:
+            yield f"{job_id} is lost"
+            continue
+        log = [event for event in events if event.job_id == job_id]
+        if [event.seq for event in log] != list(range(1, jobs[job_id].last_seq + 1)):
+            yield f"the events of {job_id} have gaps"
+        states = [event.content["state"] for event in log if event.kind == "state"]
+        if states[-1] != "succeeded" or states.count("succeeded") != 1:
+            yield f"{job_id} went through {states}"
+        for before, after in pairwise(states):
+            if State(after) not in TRANSITIONS[State(before)]:
+                yield f"{job_id} went from {before} to {after}"
+    for file in files:
+        try:
+            content = installation.blobs.get(file.blob)
+        except BlobMissingError:
+            yield f"{file.blob} is missing"
+        else:
+            if sha256(content).hexdigest() != file.sha256:
+                yield f"{file.blob} is not what its row says"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
