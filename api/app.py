@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api import creation, errors, openapi, reference
 from api.access import Guard
 from api.bodies import FORM_LIMITS, BodyCap
+from api.limits import GuessLimit, RequestLimit
 from api.metrics import RequestMetrics
 from api.observation import Observation
 from api.routers import (
@@ -63,7 +64,9 @@ def create_app(installation: Installation) -> FastAPI:
     app.state.runtime = runtime
     # Listed from the innermost to the outermost.
     app.add_middleware(BodyCap, settings=installation.settings)
+    app.add_middleware(RequestLimit, rates=runtime.rates, settings=installation.settings)
     app.add_middleware(Guard, installation=installation)
+    app.add_middleware(GuessLimit, rates=runtime.rates, settings=installation.settings)
     app.add_middleware(Observation, metrics=RequestMetrics(runtime.registry))
     app.add_middleware(SecurityHeaders)
     errors.install(app)

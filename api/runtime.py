@@ -12,6 +12,7 @@ from api.metrics import make_registry
 from api.readiness import Readiness
 from services.installation import Installation
 from services.jobs.dispatch import Dispatcher
+from services.rates import Rates
 from services.workbench import Workbench
 
 # Decoding processes at one time; further uploads wait without holding a thread.
@@ -33,6 +34,7 @@ class Runtime:
     registry: CollectorRegistry
     decoders: anyio.CapacityLimiter
     uploads: anyio.CapacityLimiter
+    rates: Rates
     in_flight: set[tuple[str, str]]  # owners and idempotency keys of requests being done
 
     @classmethod
@@ -51,12 +53,14 @@ class Runtime:
             registry=make_registry(installation),
             decoders=anyio.CapacityLimiter(DECODERS),
             uploads=anyio.CapacityLimiter(UPLOADS),
+            rates=Rates(installation.settings),
             in_flight=set(),
         )
 
     async def close(self) -> None:
         """Stop what runs; the installation stays open."""
         await self.feeds.close()
+        await self.rates.close()
         self.workbench.close()
         self.restorers.close()
         self.dispatcher.close()

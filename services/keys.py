@@ -7,7 +7,7 @@ enough: nobody guesses it. What is kept is BLAKE2b of it, keyed with a salt of i
 import re
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from hashlib import blake2b
@@ -28,6 +28,7 @@ from services.errors import (
 )
 from services.ids import new_id
 from services.listing import Page, newest_first
+from services.quotas import checked
 
 NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
 OWNER = r"^[A-Za-z0-9._@-]{1,100}$"
@@ -36,20 +37,22 @@ _USE_RECORDED_EVERY = timedelta(minutes=1)
 
 
 def create(
-    session: Session, *, name: str, owner: str, scopes: Collection[Scope]
+    session: Session,
+    *,
+    name: str,
+    owner: str,
+    scopes: Collection[Scope],
+    quotas: Mapping[str, int | None] | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; the second value is its token, which cannot be had again.
 
-    Raises: BadInputError for a name or owner that cannot be one, or scopes that there are not;
-    ConflictError for a key without `admin` while there is none with it: from then on
+    Quotas that are None, or not given, are the settings'.
+
+    Raises: BadInputError for a name, owner or quota that cannot be one, or scopes that there are
+    not; ConflictError for a key without `admin` while there is none with it: from then on
     nobody could administer keys.
     """
-    if not re.fullmatch(NAME, name):
-        raise BadInputError(
-            f"a key cannot be called {name[:80]!r}: a name has 1 to 200 characters, none of them "
-            "a control character",
-            problems=(Problem("/name", "must have 1 to 200 characters, none a control character"),),
-        )
+    _check_name(name)
     if not re.fullmatch(OWNER, owner):
         raise BadInputError(
             f"{owner[:80]!r} cannot be an owner: an owner has 1 to 100 letters, digits, dots, "
@@ -70,6 +73,7 @@ def create(
         name=name,
         owner=owner,
         scopes=[scope for scope in SCOPES if scope in scopes],
+        quotas=checked(quotas or {}),
         secret_hash=_hash(secret, salt=secrets.token_bytes(16)),
         created=now(),
     )
@@ -88,6 +92,28 @@ def get(session: Session, key_id: str) -> ApiKey:
     key = session.get(ApiKey, key_id)
     if key is None:
         raise NotFoundError(f"no API key {key_id}")
+    return key
+
+
+def change(
+    session: Session,
+    key_id: str,
+    *,
+    name: str | None = None,
+    quotas: Mapping[str, int | None] | None = None,
+) -> ApiKey:
+    """Rename the key, or set those of its quotas that are given; None there is the settings'.
+
+    Raises: BadInputError for a name or quota that cannot be one.
+    """
+    hold(session, "api_keys")
+    key = get(session, key_id)
+    if name is not None:
+        _check_name(name)
+        key.name = name
+    if quotas is not None:
+        key.quotas = checked({**key.quotas, **quotas})
+    session.flush()
     return key
 
 
@@ -174,6 +200,15 @@ def admit(database: Database, key: ApiKey, *, session_id: str | None = None) -> 
         session_id=session_id,
         quotas=Quotas(**key.quotas),
     )
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(NAME, name):
+        raise BadInputError(
+            f"a key cannot be called {name[:80]!r}: a name has 1 to 200 characters, none of them "
+            "a control character",
+            problems=(Problem("/name", "must have 1 to 200 characters, none a control character"),),
+        )
 
 
 def _scopes(names: Sequence[str]) -> frozenset[Scope]:

@@ -1,0 +1,130 @@
+"""How often callers may ask, in the headers of the IETF's draft on rate limits.
+
+`RateLimit-Policy: "requests";q=6000;w=60` says that 6000 requests in 60 seconds are allowed;
+`RateLimit: "requests";r=5990;t=1` that 5990 may follow at once, and all of them in a second.
+"""
+
+import math
+from collections import OrderedDict
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.access import OPEN, PROTECTED
+from api.errors import service_problem
+from services import quotas
+from services.access import Caller
+from services.errors import RateLimitedError
+from services.rates import WINDOW_SECONDS, Rates, Standing
+from services.settings import Settings
+
+# Keys that have been let in lately, kept as digests.
+_KNOWN_KEYS = 10_000
+_POLICY = "requests"
+
+
+class RequestLimit:
+    """Holds callers to their quotas: lies behind the Guard, which finds out who they are."""
+
+    def __init__(self, app: ASGIApp, rates: Rates, settings: Settings) -> None:
+        self._app = app
+        self._rates = rates
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request, if its key has any left."""
+        caller: Caller | None = scope.get("state", {}).get("caller")
+        if caller is None:
+            await self._app(scope, receive, send)
+            return
+        caller = scope["state"]["caller"] = quotas.in_force(caller, self._settings)
+        per_minute = caller.quotas.requests_per_minute
+        if per_minute is None:
+            await self._app(scope, receive, send)
+            return
+        standing = await self._rates.take(f"key:{caller.key_id}", per_minute)
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["RateLimit-Policy"] = f'"{_POLICY}";q={per_minute};w={WINDOW_SECONDS}'
+                left, full = standing.remaining, math.ceil(standing.full_in)
+                headers["RateLimit"] = f'"{_POLICY}";r={left};t={full}'
+            await send(message)
+
+        if standing.allowed:
+            await self._app(scope, receive, tell)
+            return
+        refusal = _refusal(
+            standing, f"this API key may send {per_minute} requests a minute (requests_per_minute)"
+        )
+        await service_problem(scope, refusal)(scope, receive, tell)
+
+
+class GuessLimit:
+    """Refuses addresses that try keys which are none: lies before the Guard, and asks nobody.
+
+    A key that was let in lately still is, whatever others behind the same address do.
+    """
+
+    def __init__(self, app: ASGIApp, rates: Rates, settings: Settings) -> None:
+        self._app = app
+        self._rates = rates
+        self._per_minute = settings.failed_keys_per_minute
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request, and count it if its key turns out to be none."""
+        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
+            await self._app(scope, receive, send)
+            return
+        key = None  # of one who logs in, it stands in the body
+        if (scope["method"], scope["path"]) not in OPEN:
+            shown = Headers(scope=scope).get("authorization")
+            if shown is None:
+                await self._app(scope, receive, send)
+                return
+            key = sha256(shown.encode()).digest()
+        address = f"address:{_network(scope)}"
+        if key not in self._known:
+            standing = await self._rates.look(address, self._per_minute)
+            if not standing.allowed:
+                refusal = _refusal(standing, "too many requests with wrong API keys have come")
+                await service_problem(scope, refusal)(scope, receive, send)
+                return
+
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] == 401:
+                    await self._rates.take(address, self._per_minute)
+                if key is not None:
+                    self._note(key, known="caller" in scope["state"])
+            await send(message)
+
+        await self._app(scope, receive, watch)
+
+    def _note(self, key: bytes, *, known: bool) -> None:
+        self._known.pop(key, None)
+        if known:
+            self._known[key] = None
+            if len(self._known) > _KNOWN_KEYS:
+                self._known.popitem(last=False)
+
+
+def _refusal(standing: Standing, reason: str) -> RateLimitedError:
+    seconds = max(1, math.ceil(standing.next_in))
+    return RateLimitedError(f"{reason}: try again in {seconds} s", retry_after=seconds)
+
+
+def _network(scope: Scope) -> str:
+    """Where a request comes from: one has an IPv4 address, or 2⁶⁴ IPv6 addresses."""
+    client = scope.get("client")
+    try:
+        address = ip_address(client[0] if client else "")
+    except ValueError:
+        return "unknown"
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

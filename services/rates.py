@@ -1,0 +1,129 @@
+"""How often somebody may do something: a bucket for each name, filled evenly, that holds a minute's
+worth.
+
+Kept on the broker's Redis, so that several processes share it; in this process's own memory
+while Redis is away. Counted by the time at which a bucket will be full again (the generic cell
+rate algorithm of ATM networks): one number for each name, which goes when it has no more to
+say.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from services.settings import Settings
+
+WINDOW_SECONDS = 60
+
+# An answer of Redis is waited for so long, and then not asked for until the pause is over.
+_TIMEOUT_SECONDS = 0.1
+_PAUSE_SECONDS = 1.0
+_CONNECTIONS = 16
+# Names in memory, after which those whose buckets are full are forgotten.
+_MANY = 10_000
+_log = logging.getLogger(__name__)
+
+# Times in microseconds, by the clock of Redis: hosts need not agree on theirs.
+_SCRIPT = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local each, most, spend = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+if full - now + each > most then return {0, full - now} end
+if spend then
+  full = full + each
+  local lasts = math.ceil((full - now) / 1000) + 1
+  redis.call('SET', KEYS[1], string.format('%.3f', full), 'PX', lasts)
+end
+return {1, full - now}
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a bucket stands after it was asked."""
+
+    allowed: bool
+    remaining: int  # times that may follow at once
+    full_in: float  # seconds
+    next_in: float  # seconds until once more is allowed
+
+
+class Rates:
+    """The buckets of one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            settings.redis_client_url,
+            max_connections=_CONNECTIONS,
+            timeout=_TIMEOUT_SECONDS,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._redis = redis.asyncio.Redis.from_pool(pool)
+        self._script = self._redis.register_script(_SCRIPT)
+        self._away_until = 0.0
+        self._full: dict[str, float] = {}  # by name, microseconds of this process's clock
+
+    async def take(self, name: str, per_minute: int) -> Standing:
+        """Do it once, if that is allowed."""
+        return await self._ask(name, per_minute, spend=True)
+
+    async def look(self, name: str, per_minute: int) -> Standing:
+        """Whether once would be allowed; changes nothing."""
+        return await self._ask(name, per_minute, spend=False)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+
+    async def _ask(self, name: str, per_minute: int, *, spend: bool) -> Standing:
+        most = WINDOW_SECONDS * 1e6
+        each = most / per_minute
+        if time.monotonic() >= self._away_until:
+            try:
+                allowed, until_full = await self._script(
+                    keys=[f"mdf:rate:{name}"], args=[each, most, int(spend)]
+                )
+            except (RedisError, OSError) as error:
+                if not self._away_until:
+                    _log.warning("rates are kept in memory while Redis is away: %s", error)
+                self._away_until = time.monotonic() + _PAUSE_SECONDS
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            else:
+                self._away_until = 0.0
+                return _standing(bool(allowed), until_full, each, most)
+        return _standing(*self._ask_memory(name, each, most, spend=spend), each, most)
+
+    def _ask_memory(
+        self, name: str, each: float, most: float, *, spend: bool
+    ) -> tuple[bool, float]:
+        """What the script does, here."""
+        now = time.monotonic() * 1e6
+        full = max(self._full.get(name, now), now)
+        if full - now + each > most:
+            return False, full - now
+        if spend:
+            if len(self._full) >= _MANY:
+                self._full = {each: until for each, until in self._full.items() if until > now}
+            full += each
+            self._full[name] = full
+        return True, full - now
+
+
+def _standing(allowed: bool, until_full: float, each: float, most: float) -> Standing:
+    room = most - until_full
+    return Standing(
+        allowed=allowed,
+        # A hair more than is there: times are rounded on their way.
+        remaining=math.floor(room / each + 1e-6) if allowed else 0,
+        full_in=until_full / 1e6,
+        next_in=max(0.0, each - room) / 1e6,
+    )

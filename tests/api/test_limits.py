@@ -1,0 +1,189 @@
+"""How often callers may ask, over a real Redis and without one."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from services import keys
+from services.access import SCOPES
+from services.embedded.broker import EmbeddedRedis
+from services.installation import Installation
+from services.settings import Settings
+
+Problem = Callable[..., dict[str, object]]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Few wrong keys are enough."""
+    return settings.model_copy(update={"failed_keys_per_minute": 3})
+
+
+@pytest.fixture
+def client(installation: Installation) -> Iterator[TestClient]:
+    """A caller from elsewhere."""
+    with TestClient(
+        create_app(installation), base_url="http://mdf.example", client=("203.0.113.7", 50000)
+    ) as connected:
+        yield connected
+
+
+def make_key(installation: Installation, **quotas: int) -> dict[str, str]:
+    """The header of a new key with these quotas."""
+    with installation.database.write() as session:
+        _, token = keys.create(
+            session, name="k", owner="alice", scopes=SCOPES, quotas=quotas or None
+        )
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture(params=["with Redis", "without Redis"])
+def keeper(request: pytest.FixtureRequest) -> str:
+    """Where the buckets are."""
+    if request.param == "with Redis":
+        request.getfixturevalue("broker")
+    return str(request.param)
+
+
+def test_a_key_may_send_as_many_requests_as_its_quota(
+    keeper: str, client: TestClient, installation: Installation, assert_problem: Problem
+) -> None:
+    hasty = make_key(installation, requests_per_minute=5)
+    patient = make_key(installation)
+    answers = [client.get("/v1/jobs", headers=hasty) for _ in range(7)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+    assert [answer.headers["RateLimit"] for answer in answers] == [
+        '"requests";r=4;t=12',
+        '"requests";r=3;t=24',
+        '"requests";r=2;t=36',
+        '"requests";r=1;t=48',
+        '"requests";r=0;t=60',
+        '"requests";r=0;t=60',
+        '"requests";r=0;t=60',
+    ]
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"requests";q=5;w=60'}
+    refusal = assert_problem(answers[-1], 429, "rate_limited")
+    assert answers[-1].headers["Retry-After"] == "12"
+    assert refusal["detail"] == (
+        "this API key may send 5 requests a minute (requests_per_minute): try again in 12 s"
+    )
+    assert client.get("/v1/jobs", headers=patient).headers["RateLimit-Policy"] == (
+        '"requests";q=6000;w=60'
+    )
+
+
+def test_what_is_refused_costs_nothing_and_the_bucket_fills_evenly(
+    keeper: str, client: TestClient, installation: Installation
+) -> None:
+    hasty = make_key(installation, requests_per_minute=60)  # one each second
+    while client.get("/v1/me", headers=hasty).status_code == 200:
+        pass
+    for _ in range(10):
+        client.get("/v1/me", headers=hasty)
+    time.sleep(1.1)
+    answers = [client.get("/v1/me", headers=hasty).status_code for _ in range(3)]
+    assert answers in ([200, 429, 429], [200, 200, 429])
+
+
+def test_several_processes_share_the_buckets(
+    broker: EmbeddedRedis, client: TestClient, installation: Installation
+) -> None:
+    hasty = make_key(installation, requests_per_minute=4)
+    with TestClient(create_app(installation), base_url="http://mdf.example") as other:
+        answers = [
+            each.get("/v1/jobs", headers=hasty).status_code
+            for _ in range(3)
+            for each in (client, other)
+        ]
+    assert answers == [200] * 4 + [429] * 2
+
+
+def test_redis_may_go_and_come_back(
+    broker: EmbeddedRedis, client: TestClient, installation: Installation
+) -> None:
+    hasty = make_key(installation, requests_per_minute=3)
+    ask = lambda: client.get("/v1/jobs", headers=hasty)  # noqa: E731
+    assert [ask().status_code for _ in range(2)] == [200, 200]
+    broker.stop()
+    assert [ask().status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    broker.start()
+    time.sleep(1.1)
+    assert [ask().headers["RateLimit"][:14] for _ in range(2)] == ['"requests";r=0'] * 2
+
+
+def test_without_keys_requests_are_not_counted(installation: Installation) -> None:
+    local = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 50000)}
+    with TestClient(create_app(installation), **local) as client:
+        answer = client.get("/v1/jobs")
+    assert answer.status_code == 200
+    assert "RateLimit" not in answer.headers
+
+
+def test_guessing_keys_is_refused_by_address(
+    keeper: str, client: TestClient, installation: Installation, assert_problem: Problem
+) -> None:
+    right = make_key(installation)
+    assert client.get("/v1/jobs", headers=right).status_code == 200
+    unused = make_key(installation)
+    wrong = [{"Authorization": f"Bearer mdf_{n:032x}_{'x' * 43}"} for n in range(5)]
+    answers = [client.get("/v1/jobs", headers=headers) for headers in wrong]
+    assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 2
+    assert_problem(answers[-1], 429, "rate_limited")
+    assert answers[-1].headers["Retry-After"] == "20"
+    # A key that the process knows still works from there; others, and logging in, must wait.
+    assert client.get("/v1/jobs", headers=right).status_code == 200
+    assert client.get("/v1/jobs", headers=unused).status_code == 429
+    login = client.post("/v1/session", json={"api_key": "mdf_" + "0" * 32 + "_" + "x" * 43})
+    assert login.status_code == 429
+    with TestClient(create_app(installation), client=("203.0.113.8", 50000)) as neighbour:
+        assert neighbour.get("/v1/jobs", headers=unused).status_code == 200
+
+
+def test_logging_in_is_limited_too(client: TestClient, installation: Installation) -> None:
+    make_key(installation)
+    wrong = {"api_key": "mdf_" + "0" * 32 + "_" + "x" * 43}
+    answers = [client.post("/v1/session", json=wrong).status_code for _ in range(4)]
+    assert answers == [401] * 3 + [429]
+
+
+def test_a_known_key_is_known_no_more_once_it_is_revoked(
+    client: TestClient, installation: Installation
+) -> None:
+    make_key(installation)
+    with installation.database.write() as session:
+        key, token = keys.create(session, name="k", owner="bob", scopes=["read"])
+    headers = {"Authorization": f"Bearer {token}"}
+    assert client.get("/v1/jobs", headers=headers).status_code == 200
+    with installation.database.write() as session:
+        keys.revoke(session, key.id)
+    answers = [client.get("/v1/jobs", headers=headers).status_code for _ in range(4)]
+    assert answers == [401] * 3 + [429]
+
+
+def test_asking_without_a_key_is_no_guess(client: TestClient, installation: Installation) -> None:
+    make_key(installation)
+    assert {client.get("/v1/jobs").status_code for _ in range(8)} == {401}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:203.0.113.7", "203.0.113.7", True),
+        ("203.0.113.7", "203.0.113.8", False),
+    ],
+)
+def test_an_address_is_as_much_as_one_sender_has(
+    installation: Installation, broker: EmbeddedRedis, first: str, second: str, same: bool
+) -> None:
+    make_key(installation)
+    wrong = {"Authorization": f"Bearer mdf_{'0' * 32}_{'x' * 43}"}
+    statuses = []
+    for address in (first, second):
+        with TestClient(create_app(installation), client=(address, 50000)) as client:
+            statuses.append([client.get("/v1/jobs", headers=wrong).status_code for _ in range(3)])
+    assert statuses == [[401] * 3, [429 if same else 401] * 3]
