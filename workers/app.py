@@ -1,5 +1,6 @@
 """The Celery application of a worker slot: one task, which hands a job's id to the supervisor."""
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,10 @@ def create_app(settings: Settings, supervisor: Supervisor) -> Celery:
     def run_job(job_id: str) -> None:
         supervisor.run(job_id)
 
+    @signals.setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
+    def leave_logging(**_: Any) -> None:
+        """Celery's lines are logged as all others are."""
+
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def on_ready(**_: Any) -> None:
         threading.Thread(target=supervisor.beat, daemon=True, name="reaper").start()
@@ -37,4 +42,7 @@ def serve(app: Celery, *, name: str, log_level: str, queues: Sequence[str] = QUE
         "--pool=threads --concurrency=1 --without-gossip --without-mingle "
         f"--queues={','.join(queues)}"
     )
-    app.worker_main(["worker", *options.split(), "--hostname", name, "--loglevel", log_level])
+    # No banner, and no words beside the log when it is told to stop: the log is all JSON or none.
+    sys.__stdout__ = None  # type: ignore[misc]  # as in a process that has none
+    worker = ["--quiet", "worker", *options.split()]
+    app.worker_main([*worker, "--hostname", name, "--loglevel", log_level])

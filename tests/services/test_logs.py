@@ -1,0 +1,165 @@
+"""The log: whole lines of text or JSON, with ids, which nothing that is logged can forge."""
+
+import asyncio
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from services import logs
+from services.logs import JsonFormatter, TextFormatter
+
+log = logging.getLogger("services.test")
+
+
+@pytest.fixture(params=[TextFormatter, JsonFormatter])
+def written(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
+    """What is logged, in each form."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(request.param())
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    yield stream
+    log.removeHandler(handler)
+
+
+@pytest.fixture
+def as_json() -> Iterator[io.StringIO]:
+    """What is logged, as JSON."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    log.addHandler(handler)
+    yield stream
+    log.removeHandler(handler)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+FORGED = "end\n2026-01-01T00:00:00.000Z ERROR api: forged\r\x1b[2Jgone\u2028\u202eback\x85\0"
+
+
+def test_a_message_is_one_line_whatever_is_in_it(written: io.StringIO) -> None:
+    log.warning("the file %s", FORGED)
+    (line,) = written.getvalue().splitlines()
+    assert line.isprintable()
+    assert "forged" in line
+
+
+def test_no_line_of_a_traceback_can_pass_for_an_event(written: io.StringIO) -> None:
+    log.error("job failed", exc_info=ValueError(FORGED))
+    first, *rest = written.getvalue().splitlines()
+    assert "job failed" in first
+    assert all(line.startswith("  | ") and line.isprintable() for line in rest)
+    assert "ValueError: end" in written.getvalue()
+
+
+def test_a_line_of_json_holds_what_is_known(as_json: io.StringIO) -> None:
+    with logs.about(request_id="r1", job_id="job_1", attempt=2, trace_id=None):
+        log.error("job %s failed", "x", exc_info=ZeroDivisionError("none"))
+    (line,) = lines(as_json)
+    exception = line.pop("exception")
+    assert str(exception).endswith("ZeroDivisionError: none")
+    time = str(line.pop("time"))
+    assert time.endswith("Z")
+    assert "T" in time
+    assert line == {
+        "level": "ERROR",
+        "logger": "services.test",
+        "message": "job x failed",
+        "request_id": "r1",
+        "job_id": "job_1",
+        "attempt": 2,
+    }
+
+
+def test_text_ends_with_the_ids() -> None:
+    record = logging.LogRecord("api.requests", logging.INFO, "", 0, "GET %r", ("/v1",), None)
+    record.created = 0.25
+    with logs.about(job_id="job_1", request_id="r1"):
+        line = TextFormatter().format(record)
+    assert line == (
+        "1970-01-01T00:00:00.250Z INFO api.requests: GET '/v1' [request_id=r1 job_id=job_1]"
+    )
+
+
+def test_blocks_that_run_at_the_same_time_keep_their_ids_apart(as_json: io.StringIO) -> None:
+    async def request(name: str) -> None:
+        with logs.about(request_id=name):
+            await asyncio.sleep(0)
+            await asyncio.to_thread(log.warning, "%s", name)
+
+    async def both() -> None:
+        await asyncio.gather(*(request(name) for name in "abc"))
+
+    asyncio.run(both())
+    assert sorted((line["message"], line["request_id"]) for line in lines(as_json)) == [
+        (name, name) for name in "abc"
+    ]
+    assert logs.current_ids() == {}
+
+
+def test_a_process_may_be_named_for_all_its_threads(
+    as_json: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_process_ids", {})
+    logs.name_process(worker="w1")
+    logs.name_process(job_id="job_1", request_id=None)
+    thread = threading.Thread(target=log.warning, args=("from a thread",))
+    thread.start()
+    thread.join()
+    (line,) = lines(as_json)
+    assert (line["worker"], line["job_id"]) == ("w1", "job_1")
+    assert "request_id" not in line
+
+
+def test_a_line_has_no_other_ids() -> None:
+    with pytest.raises(ValueError, match="no owner"), logs.about(owner="anna"):
+        pass
+
+
+PROGRAM = """
+import logging, threading, warnings
+from services.logs import configure_logging
+from services.settings import Settings
+configure_logging(Settings(log_format="json"), worker="w1")
+logging.getLogger("uvicorn.error").info("started")
+logging.getLogger("httpx").info("GET https://user:secret@example.com")
+warnings.warn("old")
+def fail():
+    raise RuntimeError("in a thread")
+thread = threading.Thread(target=fail, name="reaper")
+thread.start()
+thread.join()
+def leave():
+    raise SystemExit
+thread = threading.Thread(target=leave)
+thread.start()
+thread.join()
+raise ValueError("at the\\nend")
+"""
+
+
+def test_all_that_a_process_says_is_json() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    said = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [(line["logger"], line["level"]) for line in said] == [
+        ("uvicorn.error", "INFO"),
+        ("py.warnings", "WARNING"),
+        ("services.logs", "ERROR"),
+        ("services.logs", "CRITICAL"),
+    ]
+    assert {line["worker"] for line in said} == {"w1"}
+    assert said[2]["message"] == "the thread reaper ends"
+    assert said[3]["exception"].endswith("ValueError: at the\nend")
