@@ -1,5 +1,6 @@
 """The application: routes, error answers and what every request passes through."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -24,10 +25,12 @@ from api.routers import (
     restoration,
     sessions,
     synthesis,
+    webhooks,
 )
 from api.runtime import Runtime
 from api.security_headers import SecurityHeaders
 from services.installation import Installation
+from services.webhooks.courier import Courier
 
 DESCRIPTION = """\
 Trains task-specific image-restoration losses (MDF) on one image, trains restoration networks with
@@ -46,7 +49,10 @@ def create_app(installation: Installation) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        deliveries = asyncio.create_task(Courier(installation).run(), name="webhooks")
         yield
+        deliveries.cancel()
+        await asyncio.gather(deliveries, return_exceptions=True)
         await runtime.close()
 
     app = FastAPI(
@@ -85,6 +91,7 @@ def create_app(installation: Installation) -> FastAPI:
         restoration,
         keys,
         sessions,
+        webhooks,
     ):
         app.include_router(module.router)
     openapi.install(app)

@@ -27,6 +27,8 @@ from services.database.schema import (
     LossFile,
     Model,
     ModelFile,
+    Webhook,
+    WebhookDelivery,
     Worker,
 )
 from services.datasets.catalogue import Described
@@ -39,6 +41,7 @@ from services.jobs.specs import SPECS, AnySpec
 from services.phase1.recipe import DiscriminatorTraining
 from services.phase2.recipe import RestorationTraining
 from services.restoration.spec import Restoration
+from services.webhooks.outbox import EVENTS, Event
 
 # Names are shown in lists, logs and file names: no control characters.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -533,6 +536,101 @@ class WorkerOut(Out):
         """From its row, with the job that the caller may see."""
         columns = {name: getattr(worker, name) for name in cls.model_fields if name != "job_id"}
         return cls(**columns, job_id=job_id)
+
+
+WebhookUrl = Annotated[
+    str, Field(max_length=2000, description="http(s), without user and password")
+]
+WebhookEvents = Annotated[
+    list[Event], Field(min_length=1, max_length=len(EVENTS), description="what it is told")
+]
+
+
+class WebhookIn(In):
+    """A webhook to be made."""
+
+    url: WebhookUrl
+    name: Annotated[Name, Field(description="what it is for")] = ""
+    events: WebhookEvents = list(EVENTS)
+
+
+class WebhookChange(In):
+    """What may be changed of a webhook."""
+
+    url: WebhookUrl | None = None
+    name: Name | None = None
+    events: WebhookEvents | None = None
+    enabled: Annotated[
+        bool | None,
+        Field(description="one that is not is told nothing; enable one that failed for too long"),
+    ] = None
+
+
+class WebhookOut(Out):
+    """An address that is told when jobs end."""
+
+    id: str
+    name: str
+    url: str
+    events: list[Event]
+    enabled: bool
+    disabled: datetime | None
+    disabled_reason: str | None
+    failing_since: Annotated[
+        datetime | None, Field(description="no message has arrived since; null after a success")
+    ]
+    created: datetime
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> Self:
+        """From its row."""
+        columns = {name: getattr(webhook, name) for name in cls.model_fields if name != "enabled"}
+        return cls(**columns, enabled=webhook.disabled is None)
+
+
+class NewWebhookOut(WebhookOut):
+    """A webhook whose secret has just been made."""
+
+    secret: Annotated[
+        str | None,
+        Field(
+            description="`whsec_…`, which signs its messages; told once, null when the request is "
+            "replayed"
+        ),
+    ]
+
+
+class DeliveryOut(Out):
+    """A message to a webhook, and how far it has come."""
+
+    id: Annotated[str, Field(description="as in the header `webhook-id`")]
+    webhook_id: str
+    event: Annotated[str, Field(description="as the webhook's `events`, or `webhook.ping`")]
+    job_id: Annotated[str | None, Field(description="the job that it is about")]
+    state: Literal["pending", "delivered", "failed"]
+    attempts: int
+    due: Annotated[datetime | None, Field(description="of the next attempt; null if none follows")]
+    status: Annotated[int | None, Field(description="HTTP status of the last attempt")]
+    fault: Annotated[str | None, Field(description="why the last attempt failed")]
+    created: datetime
+    delivered: datetime | None
+
+    @classmethod
+    def of(cls, delivery: WebhookDelivery) -> Self:
+        """From its row."""
+        columns = {name: getattr(delivery, name) for name in cls.model_fields if name != "job_id"}
+        data = delivery.content["data"]
+        found_out = {
+            "job_id": data["id"] if delivery.event.startswith("job.") else None,
+            "due": delivery.due if delivery.state == "pending" else None,
+        }
+        return cls(**columns | found_out)
+
+
+class MessageOut(DeliveryOut):
+    """A message to a webhook, with what it says."""
+
+    content: Annotated[dict[str, Any], Field(description="`type`, `timestamp` and `data`")]
 
 
 class MeOut(Out):
