@@ -28,6 +28,7 @@ def create_app(settings: Settings, supervisor: Supervisor) -> Celery:
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def on_ready(**_: Any) -> None:
         threading.Thread(target=supervisor.beat, daemon=True, name="reaper").start()
+        threading.Thread(target=supervisor.watch_resources, daemon=True, name="resources").start()
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def on_shutting_down(**_: Any) -> None:

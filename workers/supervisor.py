@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
-from services import logs, telemetry
+from services import logs, resources, telemetry
 from services.database.schema import Job, now
 from services.devices import Device
 from services.installation import Installation
@@ -61,6 +62,7 @@ class Supervisor:
         self._command = command
         self._stopping = threading.Event()
         self._job_id: str | None = None
+        self._resources: dict[str, Any] = {}
 
     def stop(self) -> None:
         """Have the running job save a checkpoint and go back into the queue; claim no other."""
@@ -94,6 +96,19 @@ class Supervisor:
                     shown = time.monotonic()
             except Exception as error:  # noqa: BLE001 - the database may be away for a while
                 _log.warning("no patrol: %s", error)
+
+    def watch_resources(self) -> None:
+        """Measure what the host has left, until the process ends; `beat` shows it.
+
+        Apart from `beat`, which must not wait for the driver of a GPU that is broken.
+        """
+        while True:
+            try:
+                self._resources = resources.measure(self._device, self._settings.home_folder)
+            except Exception as error:  # noqa: BLE001 - a figure less is no reason to stop
+                _log.warning("the host cannot be measured: %s", error)
+            if self._stopping.wait(self._settings.heartbeat_seconds):
+                return
 
     def leave(self) -> None:
         """Take the slot off the register."""
@@ -241,7 +256,7 @@ class Supervisor:
         self._job_id = job_id
         try:
             with self._installation.database.write() as session:
-                workers.show(session, self._slot, job_id)
+                workers.show(session, self._slot, job_id, self._resources)
         except Exception as error:  # noqa: BLE001 - the next heartbeat shows it
             _log.warning("slot %s is not shown: %s", self._slot.id, error)
 

@@ -1,9 +1,10 @@
 """The register of worker slots: who is there, on what device, with which job."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -29,8 +30,10 @@ class Slot:
         return cls(f"{host}:{number}:{pid}", host, pid, device, now())
 
 
-def show(session: Session, slot: Slot, job_id: str | None) -> None:
-    """Note that the slot is alive, and the job it runs."""
+def show(
+    session: Session, slot: Slot, job_id: str | None, resources: Mapping[str, Any] | None = None
+) -> None:
+    """Note that the slot is alive, the job it runs, and what its host has left."""
     session.merge(
         Worker(
             id=slot.id,
@@ -38,6 +41,7 @@ def show(session: Session, slot: Slot, job_id: str | None) -> None:
             pid=slot.pid,
             device=slot.device,
             job_id=job_id,
+            resources=dict(resources or {}),
             started=slot.started,
             last_seen=now(),
         )
