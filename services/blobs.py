@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +34,15 @@ class StoredFile:
     blob: str
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A blob as the store lists it; `size` in bytes."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 class BlobMissingError(Exception):
@@ -85,11 +94,14 @@ class Blobs:
 
     def has(self, key: str) -> bool:
         """Whether there is a blob of that key."""
+        return self.size(key) is not None
+
+    def size(self, key: str) -> int | None:
+        """Bytes of the blob of that key; None if there is none."""
         try:
-            obstore.head(self._store, key)
+            return obstore.head(self._store, key)["size"]
         except (ObjectMissing, FileNotFoundError):
-            return False
-        return True
+            return None
 
     def get(self, key: str) -> bytes:
         """The whole content."""
@@ -128,10 +140,25 @@ class Blobs:
             for key in keys:
                 self.delete(key)
 
+    def delete_below(self, prefix: str) -> int:
+        """Remove all blobs below `prefix`; returns how many bytes that has freed."""
+        found = self.entries(prefix)
+        self.delete_all([entry.key for entry in found])
+        return sum(entry.size for entry in found)
+
     def keys(self, prefix: str) -> list[str]:
         """All keys below `prefix`, sorted."""
+        return [entry.key for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """All blobs below `prefix`, sorted by key."""
         found = obstore.list(self._store, prefix).collect()
-        return sorted(entry["path"] for entry in found if not _is_draft(entry["path"]))
+        entries = [
+            Entry(key=entry["path"], size=entry["size"], modified=entry["last_modified"])
+            for entry in found
+            if not _is_draft(entry["path"])
+        ]
+        return sorted(entries, key=lambda entry: entry.key)
 
     def sweep_drafts(self, age: timedelta) -> int:
         """Remove what puts that were killed have left, if older than `age`; returns how many."""

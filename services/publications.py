@@ -144,24 +144,30 @@ class Publications(Generic[Row, FileRow]):
             raise NotFoundError(f"{self.noun} {object_id} has no file in format {file_format}")
         return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
 
-    def delete(self, database: Database, blobs: Blobs, object_id: str, caller: Caller) -> None:
+    def delete(self, database: Database, blobs: Blobs, object_id: str, caller: Caller) -> int:
         """Forget an object; a file that no other one has goes with it.
 
+        Returns: how many bytes that has freed.
         Raises: ConflictError while a job that is not finished uses it.
         """
         with database.write() as session:
             hold(session, object_id)
             row = self.get(session, object_id, caller)
             check_unused(session, object_id, self.noun)
-            keys = [file.blob for file in self.files(session, object_id)]
+            files = self.files(session, object_id)
             session.delete(row)
-        # After the commit: no row may be left without its blob. Held, so that nobody refers to
-        # a blob between the count and its end.
-        for key in keys:
-            with database.write() as session:
-                hold(session, key)
-                if not session.scalar(select(func.count()).where(self.file_row.blob == key)):
-                    blobs.delete(key)
+        # After the commit: no row may be left without its blob.
+        return sum(file.size for file in files if self.free(database, blobs, file.blob))
+
+    def free(self, database: Database, blobs: Blobs, key: str) -> bool:
+        """Remove a file that no object has; says whether it did."""
+        # Held, so that nobody refers to the blob between the count and its end.
+        with database.write() as session:
+            hold(session, key)
+            if session.scalar(select(func.count()).where(self.file_row.blob == key)):
+                return False
+            blobs.delete(key)
+            return True
 
     def _put(self, blobs: Blobs, form: str, content: bytes | Path) -> StoredFile:
         with content.open("rb") if isinstance(content, Path) else BytesIO(content) as file:

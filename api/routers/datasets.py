@@ -14,9 +14,9 @@ from api.bodies import StrictRoute
 from api.creation import Created, Creating
 from api.downloads import RESPONSES, download, plain_name, stored
 from api.errors import documented
-from api.paging import Cursor, Limit, PageOut, link_next
+from api.paging import Cursor, Limit, PageOut, PositionCursor, link_next
 from api.runtime import Installed, Runtime, Shared
-from api.schemas import DatasetImageOut, DatasetIn, DatasetOut
+from api.schemas import DatasetImageOut, DatasetIn, DatasetOut, DeletedOut
 from services.access import Caller
 from services.blobs import StoredFile
 from services.datasets import catalogue, uploads
@@ -183,7 +183,7 @@ def list_dataset_images(
     caller: Reader,
     installed: Installed,
     limit: Limit = 50,
-    cursor: Cursor = None,
+    cursor: PositionCursor = None,
 ) -> PageOut[DatasetImageOut]:
     """The pictures of a data set, in the order of their names."""
     with installed.database.read() as session:
@@ -238,14 +238,12 @@ def get_dataset_sheet(
 
 
 @router.delete(
-    "/{dataset_id}",
-    status_code=204,
-    operation_id="delete_dataset",
-    responses=documented(401, 403, 404, 409),
+    "/{dataset_id}", operation_id="delete_dataset", responses=documented(401, 403, 404, 409)
 )
-def delete_dataset(dataset_id: DatasetId, caller: Writer, installed: Installed) -> None:
+def delete_dataset(dataset_id: DatasetId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete a data set that no unfinished job uses, its own import included."""
-    catalogue.delete(installed.database, installed.blobs, dataset_id, caller)
+    freed = catalogue.delete(installed.database, installed.blobs, dataset_id, caller)
+    return DeletedOut(id=dataset_id, bytes_freed=freed)
 
 
 async def _receive(

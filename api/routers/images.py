@@ -8,13 +8,13 @@ from fastapi import APIRouter, File, Path, Request, Response, UploadFile
 from sqlalchemy.orm import Session
 
 from api.access import Reader, Writer
-from api.bodies import StrictRoute
+from api.bodies import IMAGE_FORM, NOT_EMPTY, StrictRoute
 from api.creation import Created, Creating, Creation
 from api.downloads import RESPONSES, download, plain_name
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Shared
-from api.schemas import ImageOut
+from api.schemas import DeletedOut, ImageOut
 from services.access import Caller
 from services.blobs import StoredFile
 from services.images import catalogue
@@ -30,13 +30,17 @@ ImageId = Annotated[str, Path(description="`img_…`", max_length=64)]
     status_code=201,
     response_model=ImageOut,
     operation_id="upload_image",
+    openapi_extra=IMAGE_FORM,
     responses={
         200: {"model": ImageOut, "description": "the caller has these pixels already"},
         **documented(400, 401, 403, 409, 413, 415, 422, 507),
     },
 )
 async def upload_image(
-    caller: Writer, creation: Creating, shared: Shared, file: Annotated[UploadFile, File()]
+    caller: Writer,
+    creation: Creating,
+    shared: Shared,
+    file: Annotated[UploadFile, File(json_schema_extra=NOT_EMPTY)],
 ) -> Response:
     """Store a PNG, JPEG, WebP or TIFF file: its pixels, as 8-bit sRGB.
 
@@ -99,15 +103,11 @@ def get_image_content(
     )
 
 
-@router.delete(
-    "/{image_id}",
-    status_code=204,
-    operation_id="delete_image",
-    responses=documented(401, 403, 404, 409),
-)
-def delete_image(image_id: ImageId, caller: Writer, installed: Installed) -> None:
+@router.delete("/{image_id}", operation_id="delete_image", responses=documented(401, 403, 404, 409))
+def delete_image(image_id: ImageId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete an image that no unfinished job needs."""
-    catalogue.delete(installed.database, installed.blobs, image_id, caller)
+    freed = catalogue.delete(installed.database, installed.blobs, image_id, caller)
+    return DeletedOut(id=image_id, bytes_freed=freed)
 
 
 def store(creation: Creation, decoded: DecodedImage, name: str, caller: Caller) -> Response:

@@ -12,7 +12,7 @@ from api.creation import Created, Creating
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Runtime, Shared
-from api.schemas import JobChange, JobIn, JobOut, JobType
+from api.schemas import DeletedOut, JobChange, JobIn, JobOut, JobType
 from services.access import Caller
 from services.database.schema import Job
 from services.jobs import queries, requests, results, submission
@@ -95,16 +95,11 @@ def change_job(job_id: JobId, caller: Writer, shared: Shared, change: JobChange)
         return job
 
 
-@router.delete(
-    "/{job_id}",
-    status_code=204,
-    operation_id="delete_job",
-    responses=documented(401, 403, 404, 409),
-)
-def delete_job(job_id: JobId, caller: Writer, installed: Installed) -> None:
+@router.delete("/{job_id}", operation_id="delete_job", responses=documented(401, 403, 404, 409))
+def delete_job(job_id: JobId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete a job that has ended, with its log; what it made stays, but for its artifacts."""
-    with installed.database.write() as session:
-        requests.delete(session, job_id, caller)
+    freed = requests.delete(installed.database, installed.blobs, job_id, caller)
+    return DeletedOut(id=job_id, bytes_freed=freed)
 
 
 STEERING = documented(401, 403, 404, 409)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from api.access import Reader, Writer
-from api.bodies import StrictRoute, read_form_json
+from api.bodies import JSON_TEXT, NOT_EMPTY, StrictRoute, read_form_json
 from api.creation import Created, Creating
 from api.downloads import RESPONSES, download, plain_name, read_whole
 from api.errors import documented
@@ -19,6 +19,7 @@ from api.runtime import Installed, Shared
 from api.schemas import (
     ComparisonIn,
     ComparisonOut,
+    DeletedOut,
     DifferenceMapOut,
     LossFormat,
     LossOut,
@@ -71,10 +72,19 @@ async def import_loss(
     caller: Writer,
     creation: Creating,
     shared: Shared,
-    file: Annotated[UploadFile, File(description="safetensors, our .pth, or the authors' .pth")],
+    file: Annotated[
+        UploadFile,
+        File(
+            description="safetensors, our .pth, or the authors' .pth", json_schema_extra=NOT_EMPTY
+        ),
+    ],
     name: Annotated[Name, Form(description="default: the file's name")] = "",
     task: Annotated[
-        str, Form(description="JSON of the task that a published file was trained for")
+        str,
+        Form(
+            description="JSON of the task that a published file was trained for",
+            json_schema_extra=JSON_TEXT,
+        ),
     ] = "",
 ) -> Response:
     """Add a loss that was trained elsewhere. Pickles are read as data and never executed."""
@@ -159,15 +169,11 @@ async def compare_images(
     return _shown(compared)
 
 
-@router.delete(
-    "/{loss_id}",
-    status_code=204,
-    operation_id="delete_loss",
-    responses=documented(401, 403, 404, 409),
-)
-def delete_loss(loss_id: LossId, caller: Writer, installed: Installed) -> None:
+@router.delete("/{loss_id}", operation_id="delete_loss", responses=documented(401, 403, 404, 409))
+def delete_loss(loss_id: LossId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete a loss that no unfinished job needs, and its files; the job that trained it stays."""
-    catalogue.delete(installed.database, installed.blobs, loss_id, caller)
+    freed = catalogue.delete(installed.database, installed.blobs, loss_id, caller)
+    return DeletedOut(id=loss_id, bytes_freed=freed)
 
 
 def _keep(

@@ -16,13 +16,13 @@ from pydantic import JsonValue, TypeAdapter
 from sqlalchemy.orm import Session
 
 from api.access import Reader, Writer
-from api.bodies import StrictRoute, read_form_json
+from api.bodies import JSON_TEXT, NOT_EMPTY, StrictRoute, read_form_json
 from api.creation import Created, Creating
 from api.downloads import RESPONSES, download, plain_name
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Shared
-from api.schemas import ModelFormat, ModelOut, Name
+from api.schemas import DeletedOut, ModelFormat, ModelOut, Name
 from services.errors import BadModelFileError
 from services.installation import Installation
 from services.phase2.tasks import AnyTask
@@ -70,17 +70,24 @@ async def import_model(
     shared: Shared,
     file: Annotated[
         UploadFile,
-        File(description="safetensors, or a state dict as .pth of a network that is known"),
+        File(
+            description="safetensors, or a state dict as .pth of a network that is known",
+            json_schema_extra=NOT_EMPTY,
+        ),
     ],
     name: Annotated[Name, Form(description="default: the file's name")] = "",
     network: Annotated[
         str,
         Form(
             description="JSON of the network, or of the hyperparameters that the file's tensors "
-            "do not tell, such as `residual_scale`"
+            "do not tell, such as `residual_scale`",
+            json_schema_extra=JSON_TEXT,
         ),
     ] = "",
-    task: Annotated[str, Form(description="JSON of the task that it was trained for")] = "",
+    task: Annotated[
+        str,
+        Form(description="JSON of the task that it was trained for", json_schema_extra=JSON_TEXT),
+    ] = "",
 ) -> Response:
     """Add a model that was trained elsewhere. Of a pickle, tensors are read and nothing runs."""
     described = read_form_json("network", network, _network)
@@ -162,15 +169,11 @@ def get_model_card(model_id: ModelId, caller: Reader, installed: Installed) -> R
     return Response(card, media_type="text/markdown; charset=utf-8")
 
 
-@router.delete(
-    "/{model_id}",
-    status_code=204,
-    operation_id="delete_model",
-    responses=documented(401, 403, 404, 409),
-)
-def delete_model(model_id: ModelId, caller: Writer, installed: Installed) -> None:
+@router.delete("/{model_id}", operation_id="delete_model", responses=documented(401, 403, 404, 409))
+def delete_model(model_id: ModelId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete a model that no unfinished job needs; the job that trained it stays."""
-    catalogue.delete(installed.database, installed.blobs, model_id, caller)
+    freed = catalogue.delete(installed.database, installed.blobs, model_id, caller)
+    return DeletedOut(id=model_id, bytes_freed=freed)
 
 
 @contextmanager

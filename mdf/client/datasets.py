@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from mdf.client.downloads import download
 from mdf.client.events import passing
 from mdf.client.pages import iterate, page
-from mdf.client.records import Dataset, DatasetImage, Page, parse
+from mdf.client.records import Dataset, DatasetImage, Deleted, Page, parse
 from mdf.client.transport import Transport
 from mdf.errors import ApiError, MDFError, ProtocolError
 
@@ -138,9 +138,9 @@ class Datasets:
         path = f"/v1/datasets/{dataset_id}/images/{position}/content"
         return download(self._transport, path, Path(target))
 
-    def delete(self, dataset_id: str) -> None:
+    def delete(self, dataset_id: str) -> Deleted:
         """Remove a data set that no unfinished job uses."""
-        self._transport.act(f"/v1/datasets/{dataset_id}", method="DELETE")
+        return parse(Deleted, self._transport.act(f"/v1/datasets/{dataset_id}", method="DELETE"))
 
     def _create(self, source: dict[str, object], *, name: str, on_bad_file: str) -> Dataset:
         wanted = {"name": name[:200], "source": source, "on_bad_file": on_bad_file}

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from mdf.client.downloads import download
 from mdf.client.pages import iterate, page
-from mdf.client.records import Image, Page, parse
+from mdf.client.records import Deleted, Image, Page, parse
 from mdf.client.transport import Transport
 from mdf.errors import ApiError
 
@@ -61,9 +61,9 @@ class Images:
         path = f"/v1/images/{image_id}/content"
         return download(self._transport, path, Path(target), on_bytes=on_bytes)
 
-    def delete(self, image_id: str) -> None:
+    def delete(self, image_id: str) -> Deleted:
         """Remove an image that no unfinished job needs."""
-        self._transport.act(f"/v1/images/{image_id}", method="DELETE")
+        return parse(Deleted, self._transport.act(f"/v1/images/{image_id}", method="DELETE"))
 
     def _upload(self, name: str, content: bytes | BinaryIO) -> Image:
         file = {"file": (name, content)}

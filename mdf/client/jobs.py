@@ -8,7 +8,7 @@ from typing import Any
 from mdf.client.downloads import download
 from mdf.client.events import follow, passing
 from mdf.client.pages import iterate, page, records
-from mdf.client.records import Artifact, Event, Job, Metric, Page, Sample, parse
+from mdf.client.records import Artifact, Deleted, Event, Job, Metric, Page, Sample, parse
 from mdf.client.transport import Transport
 from mdf.errors import MDFError
 
@@ -77,9 +77,9 @@ class Jobs:
         answer = self._transport.act(f"/v1/jobs/{job_id}", method="PATCH", json=given)
         return parse(Job, answer)
 
-    def delete(self, job_id: str) -> None:
+    def delete(self, job_id: str) -> Deleted:
         """Remove a job that has ended."""
-        self._transport.act(f"/v1/jobs/{job_id}", method="DELETE")
+        return parse(Deleted, self._transport.act(f"/v1/jobs/{job_id}", method="DELETE"))
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Event, ...]:
         """The events after number `after` that have been written so far."""

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from mdf.client.downloads import download
 from mdf.client.pages import iterate, page
-from mdf.client.records import Loss, Model, Page, parse
+from mdf.client.records import Deleted, Loss, Model, Page, parse
 from mdf.client.transport import Transport
 from mdf.errors import ApiError, MDFError
 
@@ -68,9 +68,9 @@ class Publications(Generic[Published]):
         """What it is, in Markdown: where it comes from, how it was made, how to use it."""
         return self._transport.get_text(f"{self._path}/{id}/card")
 
-    def delete(self, id: str) -> None:
+    def delete(self, id: str) -> Deleted:
         """Remove it and its files."""
-        self._transport.act(f"{self._path}/{id}", method="DELETE")
+        return parse(Deleted, self._transport.act(f"{self._path}/{id}", method="DELETE"))
 
     def _import(
         self, file: str | Path, name: str | None, described: Mapping[str, Any]

@@ -114,6 +114,14 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Deleted:
+    """What was deleted; files that other objects have stay, and count for nothing."""
+
+    id: str
+    bytes_freed: int
+
+
+@dataclass(frozen=True)
 class Metric:
     """The named values of one iteration."""
 

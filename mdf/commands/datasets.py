@@ -34,6 +34,7 @@ from mdf.commands.terminal import (
     print_json,
     print_table,
     size,
+    tell_deleted,
 )
 
 app = typer.Typer(help="Upload sets of pictures, and look at them.", no_args_is_help=True)
@@ -203,11 +204,7 @@ def remove(
 ) -> None:
     """Remove data sets that no unfinished job uses."""
     with connect(url, api_key) as client:
-        for dataset_id in dataset_ids:
-            client.datasets.delete(dataset_id)
-            note(f"removed {dataset_id}")
-    if as_json:
-        print_json({"removed": dataset_ids})
+        tell_deleted(map(client.datasets.delete, dataset_ids), as_json=as_json)
 
 
 def bring(client: Client, source: str) -> str:

@@ -9,7 +9,7 @@ import typer
 from mdf.client import Image
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
 from mdf.commands.task import Set, read_settings
-from mdf.commands.terminal import age, note, out, print_json, print_table, size
+from mdf.commands.terminal import age, out, print_json, print_table, size, tell_deleted
 
 app = typer.Typer(help="Upload and list images.", no_args_is_help=True)
 
@@ -77,11 +77,7 @@ def remove(
 ) -> None:
     """Remove images that no unfinished job needs."""
     with connect(url, api_key) as client:
-        for image_id in image_ids:
-            client.images.delete(image_id)
-            note(f"removed {image_id}")
-    if as_json:
-        print_json({"removed": image_ids})
+        tell_deleted(map(client.images.delete, image_ids), as_json=as_json)
 
 
 def _print_ids(images: list[Image], *, as_json: bool) -> None:

@@ -26,6 +26,7 @@ from mdf.commands.terminal import (
     print_json,
     print_table,
     state,
+    tell_deleted,
 )
 
 app = typer.Typer(help="Watch and steer the server's work.", no_args_is_help=True)
@@ -200,11 +201,7 @@ def remove(
 ) -> None:
     """Remove jobs that have ended; their losses and models stay."""
     with connect(url, api_key) as client:
-        for job_id in job_ids:
-            client.jobs.delete(job_id)
-            note(f"removed {job_id}")
-    if as_json:
-        print_json({"removed": job_ids})
+        tell_deleted(map(client.jobs.delete, job_ids), as_json=as_json)
 
 
 def _each(

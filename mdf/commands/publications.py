@@ -7,7 +7,7 @@ from rich.markdown import Markdown
 
 from mdf.client import Loss, Model
 from mdf.client.publications import Publications
-from mdf.commands.terminal import file_name, note, out, print_json
+from mdf.commands.terminal import file_name, out, print_json, tell_deleted
 
 Published = TypeVar("Published", bound=Loss | Model)
 
@@ -44,8 +44,4 @@ def print_card(catalogue: Publications[Published], id: str, *, as_json: bool) ->
 
 def delete(catalogue: Publications[Published], ids: list[str], *, as_json: bool) -> None:
     """Remove them and their files."""
-    for id in ids:
-        catalogue.delete(id)
-        note(f"removed {id}")
-    if as_json:
-        print_json({"removed": ids})
+    tell_deleted(map(catalogue.delete, ids), as_json=as_json)

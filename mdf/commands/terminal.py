@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdf.client.records import Job, plain
+from mdf.client.records import Deleted, Job, plain
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -78,6 +78,17 @@ def print_uncut(table: Table) -> None:
 def note(message: str) -> None:
     """A line beside the result."""
     err.print(message, markup=False, soft_wrap=True)
+
+
+def tell_deleted(deleted: Iterable[Deleted], *, as_json: bool) -> None:
+    """A line for each as it goes, and what they all have freed for programs."""
+    gone = []
+    for one in deleted:
+        note(f"removed {one.id}: {size(one.bytes_freed)} freed")
+        gone.append(one)
+    if as_json:
+        freed = sum(one.bytes_freed for one in gone)
+        print_json({"removed": [one.id for one in gone], "bytes_freed": freed})
 
 
 def state(name: str) -> Text:

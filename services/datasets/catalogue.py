@@ -1,7 +1,7 @@
 """The catalogue of data sets: rows for sets and pictures, one blob for the same pixels.
 
-A picture's file may belong to several data sets. It is removed only while nothing is being
-imported: an import that has stored its pictures, and not yet its rows, keeps them so.
+A picture's file may belong to several data sets. It goes with the last of them, unless an import
+that has not written its rows yet has reserved it.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -10,13 +10,20 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.blobs import Blobs
 from services.database import Database, hold
-from services.database.schema import Dataset, DatasetImage, DatasetPart, Job
+from services.database.schema import (
+    Dataset,
+    DatasetImage,
+    DatasetPart,
+    DatasetReservation,
+    Job,
+)
 from services.datasets.picture import Picture
 from services.errors import BadInputError, NotFoundError, Problem
 from services.images.catalogue import pixels
@@ -24,7 +31,7 @@ from services.jobs.lifecycle import TERMINAL
 from services.jobs.uses import check_unused
 from services.listing import Page, in_order, newest_first
 
-# Held by those who remove pictures' files, and by imports before they store any.
+# Held by those who remove pictures' files, and by imports when they reserve some.
 _FILES = "files of data sets"
 _BATCH = 200
 
@@ -119,63 +126,81 @@ def pictures(session: Session, blobs: Blobs, dataset_id: str) -> list[Picture]:
     ]
 
 
-def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) -> None:
+def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) -> int:
     """Forget a data set; the files that no other one has go with it.
 
+    Returns: how many bytes that has freed.
     Raises: ConflictError while a job that is not finished uses it, its own import too.
     """
     with database.write() as session:
         hold(session, dataset_id)
         dataset = get(session, dataset_id, caller)
         check_unused(session, dataset_id, "data set")
-        digests = list(
-            session.scalars(
-                select(DatasetImage.digest).where(DatasetImage.dataset_id == dataset_id)
-            )
-        )
+        mine = DatasetImage.dataset_id == dataset_id
+        pictures = select(DatasetImage.digest, DatasetImage.size).where(mine)
+        reserved = DatasetReservation.dataset_id == dataset_id
+        # What a failed import had stored.
+        left = session.scalars(select(DatasetReservation.digest).where(reserved)).all()
+        sizes = {row.digest: row.size for row in session.execute(pictures)}
         session.delete(dataset)
     # After the commit: no row may be left without its blob.
+    sizes |= {digest: blobs.size(image_key(digest)) or 0 for digest in left}
+    sheet = blobs.size(sheet_key(dataset_id)) or 0
     blobs.delete(sheet_key(dataset_id))
-    blobs.delete_all(blobs.keys(upload_folder(dataset_id)))
-    free(database, blobs, digests)
+    freed = free(database, blobs, sizes)
+    return (
+        sheet + blobs.delete_below(upload_folder(dataset_id)) + sum(map(sizes.__getitem__, freed))
+    )
 
 
-def free(database: Database, blobs: Blobs, digests: Collection[str]) -> None:
-    """Remove the files of those pictures that no data set has; none while one is imported."""
-    wanted = list(digests)
+def free(database: Database, blobs: Blobs, digests: Collection[str]) -> set[str]:
+    """Remove the files of those pictures that no data set has or reserves; returns which."""
+    wanted, freed = list(digests), set[str]()
     for start in range(0, len(wanted), _BATCH):
         some = wanted[start : start + _BATCH]
         with database.write() as session:
             hold(session, _FILES)
-            if _importing(session):
-                return
-            query = select(DatasetImage.digest).where(DatasetImage.digest.in_(some))
-            unused = set(some) - set(session.scalars(query))
+            unused = set(some)
+            for column in (DatasetImage.digest, DatasetReservation.digest):
+                unused -= set(session.scalars(select(column).where(column.in_(some))))
             blobs.delete_all([image_key(digest) for digest in unused])
+        freed |= unused
+    return freed
 
 
-def keep_files(database: Database) -> None:
-    """To be called by an import before it looks for or stores a file.
+def reserve(database: Database, dataset_id: str, digests: Collection[str]) -> None:
+    """Keep others from removing the files of those pictures until the data set is ready or gone.
 
-    It is running, and those who remove files see that; this waits for the ones that had not.
+    To be called by an import before it looks for or stores them.
     """
+    wanted = list(digests)
+    mine = DatasetReservation.dataset_id == dataset_id
+    for start in range(0, len(wanted), _BATCH):
+        some = wanted[start : start + _BATCH]
+        with database.write() as session:
+            hold(session, _FILES)
+            query = select(DatasetReservation.digest).where(mine)
+            there = set(session.scalars(query.where(DatasetReservation.digest.in_(some))))
+            session.add_all(
+                DatasetReservation(dataset_id=dataset_id, digest=digest)
+                for digest in sorted(set(some) - there)
+            )
+
+
+def release(session: Session, dataset_id: str) -> None:
+    """Give up what is reserved: the data set's rows name its files now."""
+    reserved = DatasetReservation.dataset_id == dataset_id
+    session.execute(delete_rows(DatasetReservation).where(reserved))
+
+
+def release_ended(database: Database) -> None:
+    """Give up what imports have reserved that ended without a data set; a retry looks anew."""
+    importing = select(Job.id).where(Job.state.not_in(TERMINAL))
+    unfinished = select(Dataset.id).where(Dataset.job_id.in_(importing))
     with database.write() as session:
         hold(session, _FILES)
-
-
-def sweep(database: Database, blobs: Blobs) -> None:
-    """Remove what crashes, failed imports and finished uploads have left."""
-    # Listed before the rows are read: what is here and needed has its row by then.
-    uploads = blobs.keys("uploads")
-    sheets = blobs.keys("sheets")
-    files = blobs.keys("datasets")
-    with database.read() as session:
-        unready = set(session.scalars(select(Dataset.id).where(Dataset.ready.is_(None))))
-        known = set(session.scalars(select(Dataset.id)))
-        kept = set(session.scalars(select(DatasetImage.digest).distinct())) if files else set()
-    blobs.delete_all([key for key in uploads if key.split("/")[1] not in unready])
-    blobs.delete_all([key for key in sheets if _stem(key) not in known])
-    free(database, blobs, [digest for key in files if (digest := _stem(key)) not in kept])
+        ended = DatasetReservation.dataset_id.not_in(unfinished)
+        session.execute(delete_rows(DatasetReservation).where(ended))
 
 
 def image_key(digest: str) -> str:
@@ -213,14 +238,5 @@ def _describe(dataset: Dataset, job: Job | None) -> Described:
     return Described(dataset, State.FAILED, str(job.error["message"]))
 
 
-def _importing(session: Session) -> bool:
-    query = select(Job.id).where(Job.type == "dataset_import", Job.state.not_in(TERMINAL))
-    return session.scalar(query.limit(1)) is not None
-
-
 def _reader(blobs: Blobs, key: str) -> Callable[[], NDArray[np.uint8]]:
     return lambda: pixels(blobs.get(key))
-
-
-def _stem(key: str) -> str:
-    return key.rpartition("/")[2].partition(".")[0]

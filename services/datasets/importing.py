@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -53,7 +53,6 @@ def import_dataset_job(installation: Installation, job: Job, run: Run) -> Publis
     is bad and bad files are to be refused.
     """
     spec = DatasetImport.model_validate(job.spec)
-    catalogue.keep_files(installation.database)
     with installation.database.read() as session:
         dataset = session.get_one(Dataset, spec.dataset_id)
         parts = catalogue.parts(session, dataset.id)
@@ -154,6 +153,7 @@ class _Import:
         if content is None:
             return
         state = _State.load(content)
+        self._reserve(kept.digest for kept in state.kept)
         # A failed import's files may have been swept away before it was retried.
         there = set(self._blobs.keys("datasets"))
         if all(catalogue.image_key(kept.digest) in there for kept in state.kept):
@@ -241,8 +241,12 @@ class _Import:
             shown(name), decoded.digest, decoded.width, decoded.height, size=size, sha256=digest
         )
 
+    def _reserve(self, digests: Iterable[str]) -> None:
+        catalogue.reserve(self._installation.database, self._dataset.id, set(digests))
+
     def _stored(self, digest: str) -> DatasetImage | None:
-        """The same picture in another data set, whose file nobody removes meanwhile."""
+        """The same picture in another data set; in any case its file may be kept from now on."""
+        self._reserve([digest])
         with self._installation.database.read() as session:
             query = select(DatasetImage).where(DatasetImage.digest == digest)
             return session.scalar(query.limit(1))
@@ -310,6 +314,7 @@ class _Import:
             for name, value in values.items():
                 setattr(dataset, name, value)
             session.execute(delete(DatasetPart).where(DatasetPart.dataset_id == dataset_id))
+            catalogue.release(session, dataset_id)
             session.flush()
 
             def clear(_: Session) -> None:

@@ -30,7 +30,7 @@ def add(
         return image, False
     stored = _stored(session, decoded.digest)
     if stored is None:
-        stored = blobs.put(f"images/{decoded.digest}.png", decoded.png)
+        stored = blobs.put(blob_key(decoded.digest), decoded.png)
     image = Image(
         id=new_id("img"),
         owner=caller.owner,
@@ -75,9 +75,10 @@ def list_images(
     return newest_first(session, query, Image.id, limit=limit, cursor=cursor)
 
 
-def delete(database: Database, blobs: Blobs, image_id: str, caller: Caller) -> None:
+def delete(database: Database, blobs: Blobs, image_id: str, caller: Caller) -> int:
     """Forget an image; its blob goes with the last row that refers to it.
 
+    Returns: how many bytes that has freed.
     Raises: ConflictError while a job that is not finished uses it.
     """
     with database.write() as session:
@@ -86,12 +87,24 @@ def delete(database: Database, blobs: Blobs, image_id: str, caller: Caller) -> N
         image = get(session, image_id, caller)
         check_unused(session, image.id, "image")
         session.delete(image)
-    # After the commit: no row may be left without its blob. Held again, so that nobody refers
-    # to the blob between the count and its end.
+    # After the commit: no row may be left without its blob.
+    return image.size if free(database, blobs, image.digest) else 0
+
+
+def free(database: Database, blobs: Blobs, digest: str) -> bool:
+    """Remove the blob of those pixels if no image has them; says whether it did."""
+    # Held, so that nobody refers to the blob between the count and its end.
     with database.write() as session:
-        hold(session, image.digest)
-        if not session.scalar(select(func.count()).where(Image.digest == image.digest)):
-            blobs.delete(image.blob)
+        hold(session, digest)
+        if session.scalar(select(func.count()).where(Image.digest == digest)):
+            return False
+        blobs.delete(blob_key(digest))
+        return True
+
+
+def blob_key(digest: str) -> str:
+    """Where the image with those pixels lies."""
+    return f"images/{digest}.png"
 
 
 def from_pixels(pixels: NDArray[np.uint8], source: dict[str, Any]) -> DecodedImage:

@@ -12,20 +12,18 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from services.database.schema import Job, Worker, now
-from services.datasets import catalogue as datasets
 from services.installation import Installation
-from services.jobs import claims, parts
+from services.jobs import claims
 from services.jobs.claims import Claim
 from services.jobs.dispatch import Dispatcher
-from services.jobs.lifecycle import TERMINAL, State
+from services.jobs.lifecycle import State
 from services.jobs.locks import Locks, this_host
 from services.jobs.queues import QUEUE_NAMES, types_in
+from services.retention import orphans
 
 PATROL_SECONDS = 0.5
 _SWEEP_SECONDS = 300.0
 _DRAFT_AGE = timedelta(hours=1)  # of a file that nobody is still writing
-_FOLDERS = ("checkpoints", "samples", "artifacts", parts.FOLDER)
-_KEPT_CHECKPOINT = select(Job.id, Job.state, Job.checkpoint)
 _log = logging.getLogger(__name__)
 
 
@@ -81,24 +79,11 @@ class Reaper:
 
     def sweep(self) -> None:
         """Remove what crashes and deleted jobs have left: files, locks and dead workers' rows."""
-        blobs = self._installation.blobs
-        # Listed before the rows are read: the job of a file that is here has its row by then.
-        files = [key for folder in _FOLDERS for key in blobs.keys(folder)]
         with self._installation.database.read() as session:
-            jobs = {row.id: row for row in session.execute(_KEPT_CHECKPOINT)}
             held = [Claim(row.id, row.token) for row in session.execute(claims.held_jobs())]
-        for key in files:
-            folder, job_id = key.split("/")[:2]
-            job = jobs.get(job_id)
-            if (
-                job is None
-                or (folder == "checkpoints" and job.state in TERMINAL and key != job.checkpoint)
-                or (folder == parts.FOLDER and job.state == State.SUCCEEDED)
-            ):
-                blobs.delete(key)
-        datasets.sweep(self._installation.database, blobs)
-        blobs.sweep_drafts(_DRAFT_AGE)
         self._locks.sweep(held)
+        orphans.sweep(self._installation)
+        self._installation.blobs.sweep_drafts(_DRAFT_AGE)
         stale = now() - timedelta(seconds=max(60.0, 2 * self._settings.lease_seconds))
         with self._installation.database.write() as session:
             session.execute(delete(Worker).where(Worker.last_seen < stale))

@@ -13,9 +13,11 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
 from services.access import Caller
+from services.blobs import Blobs
+from services.database import Database
 from services.database.schema import Job, now
 from services.errors import BadInputError, ConflictError
-from services.jobs import claims, lifecycle, queries
+from services.jobs import claims, files, lifecycle, queries
 from services.jobs.admission import admit
 from services.jobs.claims import Claim
 from services.jobs.lifecycle import TERMINAL, State
@@ -109,16 +111,21 @@ def change(
     return job
 
 
-def delete(session: Session, job_id: str, caller: Caller) -> None:
+def delete(database: Database, blobs: Blobs, job_id: str, caller: Caller) -> int:
     """Forget a job that has ended, with its events, metrics, samples and artifacts.
 
-    A loss, model or data set that it published stays. The reaper removes the files.
+    A loss, model or data set that it published stays.
+
+    Returns: how many bytes that has freed.
     """
-    job = queries.get(session, job_id, caller, for_update=True)
-    if job.state not in TERMINAL:
-        _refuse(job, "deleted", "cancel it first")
-    session.expunge(job)
-    session.execute(delete_rows(Job).where(Job.id == job_id))
+    with database.write() as session:
+        job = queries.get(session, job_id, caller, for_update=True)
+        if job.state not in TERMINAL:
+            _refuse(job, "deleted", "cancel it first")
+        session.expunge(job)
+        session.execute(delete_rows(Job).where(Job.id == job_id))
+    # After the commit: no row may be left without its files.
+    return files.delete(blobs, job_id)
 
 
 def _go_on(session: Session, job: Job, desired: str, done: str) -> Job:

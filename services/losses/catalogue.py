@@ -21,6 +21,7 @@ list_losses = _losses.page
 files = _losses.files
 file = _losses.file
 delete = _losses.delete
+free = _losses.free
 
 
 def smallest_side(loss: Loss) -> int:

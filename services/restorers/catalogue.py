@@ -22,3 +22,4 @@ list_models = _models.page
 files = _models.files
 file = _models.file
 delete = _models.delete
+free = _models.free

@@ -197,7 +197,8 @@ def test_a_deleted_data_set_is_gone(
     client: TestClient, dataset: dict[str, Any], installation: Installation, assert_problem
 ) -> None:
     path = f"/v1/datasets/{dataset['id']}"
-    assert client.delete(path).status_code == 204
+    stored = sum(entry.size for entry in installation.blobs.entries(""))
+    assert client.delete(path).json() == {"id": dataset["id"], "bytes_freed": stored}
     for answer in (client.get(path), client.get(f"{path}/images"), client.delete(path)):
         assert_problem(answer, 404, "not_found")
     assert installation.blobs.keys("") == []

@@ -217,7 +217,7 @@ def test_a_stream_ends_when_its_job_is_deleted(live, installation: Installation,
                 found.append(chunk)
                 with installation.database.write() as session:
                     requests.cancel(session, job, LOCAL)
-                    requests.delete(session, job, LOCAL)
+                requests.delete(installation.database, installation.blobs, job, LOCAL)
         await feeds.close()
         return found
 

@@ -142,7 +142,9 @@ def test_images_come_in_pages(client: TestClient, assert_problem) -> None:
 
 
 def test_a_deleted_image_is_gone(client: TestClient, image_id: str, assert_problem) -> None:
-    assert client.delete(f"/v1/images/{image_id}").status_code == 204
+    size = client.get(f"/v1/images/{image_id}").json()["size"]
+    answer = client.delete(f"/v1/images/{image_id}")
+    assert (answer.status_code, answer.json()) == (200, {"id": image_id, "bytes_freed": size})
     for answer in (
         client.get(f"/v1/images/{image_id}"),
         client.get(f"/v1/images/{image_id}/content"),

@@ -110,7 +110,8 @@ def test_its_card_is_markdown(client: TestClient, model: Model) -> None:
 
 
 def test_a_deleted_model_is_gone(client: TestClient, model: Model, assert_problem) -> None:
-    assert client.delete(f"/v1/models/{model.id}").status_code == 204
+    size = sum(file["size"] for file in client.get(f"/v1/models/{model.id}").json()["files"])
+    assert client.delete(f"/v1/models/{model.id}").json() == {"id": model.id, "bytes_freed": size}
     for path in ("", "/content", "/card"):
         assert_problem(client.get(f"/v1/models/{model.id}{path}"), 404, "not_found")
     assert client.get("/v1/models").json()["data"] == []

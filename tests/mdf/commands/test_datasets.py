@@ -55,7 +55,9 @@ def test_a_folder_becomes_a_data_set_to_look_at(
     saved = mdf_command("datasets", "sheet", dataset_id, "--out", tmp_path).stdout
     assert saved == f"{tmp_path}/my-cats-sheet.png\n"
     assert Image.open(tmp_path / "my-cats-sheet.png").format == "PNG"
-    assert mdf_json("datasets", "rm", dataset_id) == {"removed": [dataset_id]}
+    removed = mdf_json("datasets", "rm", dataset_id)
+    assert removed["removed"] == [dataset_id]
+    assert removed["bytes_freed"] > 1000
     assert dataset_id not in mdf_command("datasets", "ls").stdout
 
 

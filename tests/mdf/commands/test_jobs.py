@@ -63,7 +63,7 @@ def test_jobs_are_steered_and_removed(
     assert "queued" in mdf_command("jobs", "retry", job.id).stdout
     mdf_command("jobs", "cancel", job.id)
     mdf_command("jobs", "wait", job.id)
-    assert mdf_command("jobs", "rm", job.id).stderr == f"removed {job.id}\n"
+    assert mdf_command("jobs", "rm", job.id).stderr.startswith(f"removed {job.id}: ")
 
 
 def test_an_unknown_job_is_told_in_one_line(mdf_command: Callable[..., Result]) -> None:

@@ -1,5 +1,6 @@
 """`mdf losses` and `mdf images`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def test_a_loss_is_imported_compared_and_removed(
     assert table.stdout.startswith("loss  ")
     assert table.stdout.splitlines()[1].startswith("SCALE")
     assert len(list((tmp_path / "maps").glob("scale-*.png"))) > 2
-    assert mdf_command("losses", "rm", loss_id).stderr == f"removed {loss_id}\n"
+    told = mdf_command("losses", "rm", loss_id).stderr
+    assert re.fullmatch(rf"removed {loss_id}: [\d.]+ [kM]?B freed\n", told)
     gone = mdf_command("losses", "get", loss_id)
     assert (gone.exit_code, gone.stderr) == (1, f"error: no loss {loss_id}\n")
 

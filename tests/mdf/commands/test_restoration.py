@@ -1,6 +1,7 @@
 """`mdf restore-train`, `mdf restore` and `mdf models`."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,8 @@ def test_models_are_listed_described_imported_and_removed(
     )
     imported = mdf_json("models", "import", tmp_path / "photos-l1.safetensors", "--name", "copy")
     assert imported["name"] == "copy"
-    assert mdf_command("models", "rm", imported["id"]).stderr == f"removed {imported['id']}\n"
+    told = mdf_command("models", "rm", imported["id"]).stderr
+    assert re.fullmatch(rf"removed {imported['id']}: [\d.]+ [kM]?B freed\n", told)
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,25 @@ from services.jobs import claims
 from services.jobs.claims import Claim
 from services.jobs.execution import COMPUTATIONS, execute
 from services.jobs.run import JobRun
+from services.run import Signal
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:40, :60])
 
 
 def _photo(number: int) -> np.ndarray:
     return np.ascontiguousarray(np.roll(PHOTO, number, axis=1))
+
+
+class Stopping(JobRun):
+    """Asks for something at one of the polls."""
+
+    def __init__(self, *arguments, at, signal):
+        super().__init__(*arguments)
+        self._at, self._asked = at, signal
+
+    def poll(self):
+        self._at -= 1
+        return self._asked if self._at == 0 else Signal.CONTINUE
 
 
 class Desk:
@@ -74,6 +87,12 @@ class Desk:
         run = JobRun(self.installation, self.claim(dataset), threading.Event())
         execute(self.installation, run, COMPUTATIONS)
         return self.row(dataset)
+
+    def run_until(self, dataset: Dataset, *, at: int, signal: Signal) -> None:
+        """Run its import until it is told `signal`, at its nth poll."""
+        claim = self.claim(dataset)
+        run = Stopping(self.installation, claim, threading.Event(), at=at, signal=signal)
+        execute(self.installation, run, COMPUTATIONS)
 
     def row(self, dataset: Dataset) -> Dataset:
         """Its row as it is now."""

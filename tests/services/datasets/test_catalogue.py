@@ -1,13 +1,18 @@
 """Data sets of several owners: who sees what, what holds them, and when files go."""
 
+import os
+
 import pytest
+from sqlalchemy import func, select
 
 from services.access import LOCAL, Caller
-from services.database.schema import Dataset, Job
+from services.database.schema import Dataset, DatasetReservation, Job
 from services.datasets import catalogue, uploads
 from services.datasets.source import Upload
 from services.errors import BadInputError, ConflictError, NotFoundError
 from services.jobs.lifecycle import State
+from services.retention import orphans
+from services.run import Signal
 
 ANNA = Caller(owner="anna", scopes=frozenset({"write"}))
 BERT = Caller(owner="bert", scopes=frozenset({"write"}))
@@ -15,7 +20,13 @@ ADMIN = Caller(owner="root", scopes=frozenset({"admin"}))
 
 
 def delete(installation, dataset, caller=LOCAL):
-    catalogue.delete(installation.database, installation.blobs, dataset.id, caller)
+    return catalogue.delete(installation.database, installation.blobs, dataset.id, caller)
+
+
+def age(installation):
+    """Let all files be old."""
+    for file in installation.blobs.folder.rglob("*"):
+        os.utime(file, (0, 0))
 
 
 def test_an_owner_sees_their_own_data_sets_and_an_admin_all(desk, installation):
@@ -92,34 +103,49 @@ def test_a_data_set_that_a_job_uses_stays(desk, installation, encoded, zipped):
     delete(installation, dataset)
 
 
-def test_while_something_is_imported_no_file_goes(desk, installation, encoded, zipped):
-    """An import may have stored the same picture, and not yet its row."""
-    old = desk.run(desk.upload(zipped({"a.png": encoded(1)})))
-    coming = desk.upload(zipped({"b.png": encoded(1)}))
-    delete(installation, old)
-    catalogue.sweep(installation.database, installation.blobs)
-    assert len(installation.blobs.keys("datasets")) == 1
+def test_what_an_unfinished_import_has_stored_or_found_stays_and_nothing_else(
+    desk, installation, encoded, zipped
+):
+    """Its rows are written in the end."""
+    old = desk.run(desk.upload(zipped({"a.png": encoded(1), "only here.png": encoded(99)})))
+    files = {f"{place:02}.png": encoded(place) for place in range(12)}
+    coming = desk.upload(zipped(files))
+    desk.run_until(coming, at=10, signal=Signal.PAUSE)
+    stored = set(installation.blobs.keys("datasets"))
+    assert 4 < len(stored) < 13
+    freed = delete(installation, old)
+    age(installation)
+    assert orphans.sweep(installation) == []
+    left = set(installation.blobs.keys("datasets"))
+    assert len(stored - left) == 1  # the picture that was in the old one alone
+    assert freed > 0
     coming = desk.run(coming)
     with installation.database.read() as session:
-        (picture,) = catalogue.pictures(session, installation.blobs, coming.id)
-    assert picture.read().shape == (40, 60, 3)
+        found = catalogue.pictures(session, installation.blobs, coming.id)
+        assert session.scalar(select(func.count()).select_from(DatasetReservation)) == 0
+    assert [picture.read().shape for picture in found] == [(40, 60, 3)] * 12
 
 
 def test_a_sweep_takes_what_nobody_has(desk, installation, encoded, zipped):
     ready = desk.run(desk.upload(zipped({"a.png": encoded(1)})))
     half, _ = desk.create(Upload(size=9))
     kept = installation.blobs.keys("")
-    part = f"uploads/{half.id}/000000000000000-aa"
-    installation.blobs.put(part, b"may yet be needed")
+    uploads.append(installation, half.id, 0, b"needed", LOCAL)
+    (part,) = installation.blobs.keys("uploads")
     for litter in (
+        f"uploads/{half.id}/000000000000006-aa",
         f"uploads/{ready.id}/000000000000000-bb",
         "uploads/ds_gone/000000000000000-cc",
         "datasets/0123.png",
         "sheets/ds_gone.png",
     ):
         installation.blobs.put(litter, b"litter")
-    catalogue.sweep(installation.database, installation.blobs)
-    assert installation.blobs.keys("") == sorted([*kept, part])
+    age(installation)
+    young = "datasets/4567.png"
+    installation.blobs.put(young, b"whose row is about to be written")
+    swept = orphans.sweep(installation)
+    assert sum(entry.size for entry in swept) == 5 * len(b"litter")
+    assert installation.blobs.keys("") == sorted([*kept, part, young])
 
 
 def test_a_job_that_is_deleted_leaves_the_data_set(desk, installation, encoded, zipped):

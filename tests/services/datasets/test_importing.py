@@ -1,6 +1,7 @@
 """Imports from beginning to end: what is taken, what is not, and what a kill costs."""
 
 import io
+import os
 import tarfile
 import threading
 import tracemalloc
@@ -19,6 +20,7 @@ from services.images.decoding import pixel_digest
 from services.jobs import claims, requests
 from services.jobs.execution import COMPUTATIONS, execute
 from services.jobs.run import JobRun
+from services.retention import orphans
 from services.run import Signal
 
 
@@ -197,23 +199,6 @@ def test_there_are_limits_to_all_files_together(
     assert reason in desk.job(dataset).error["message"]
 
 
-class Stopping(JobRun):
-    """Asks for something at one of the polls."""
-
-    def __init__(self, *arguments, at, signal):
-        super().__init__(*arguments)
-        self._at, self._asked = at, signal
-
-    def poll(self):
-        self._at -= 1
-        return self._asked if self._at == 0 else Signal.CONTINUE
-
-
-def run_until(desk, dataset, *, at, signal):
-    run = Stopping(desk.installation, desk.claim(dataset), threading.Event(), at=at, signal=signal)
-    execute(desk.installation, run, COMPUTATIONS)
-
-
 def counted(monkeypatch):
     """The decodings from now on."""
     made = []
@@ -247,7 +232,7 @@ def test_a_paused_import_goes_on_where_it_was(
                 info.size = len(file)
                 archive.addfile(info, io.BytesIO(file))
         dataset = desk.upload(content.getvalue())
-    run_until(desk, dataset, at=15, signal=Signal.PAUSE)
+    desk.run_until(dataset, at=15, signal=Signal.PAUSE)
     assert desk.job(dataset).checkpoint is not None
     assert desk.row(dataset).ready is None
     decodings = counted(monkeypatch)
@@ -259,11 +244,13 @@ def test_a_paused_import_goes_on_where_it_was(
 
 def test_an_import_whose_files_were_swept_begins_anew(desk, installation, encoded, zipped):
     dataset = desk.upload(zipped({f"{place:02}.png": encoded(place) for place in range(12)}))
-    run_until(desk, dataset, at=10, signal=Signal.PAUSE)
+    desk.run_until(dataset, at=10, signal=Signal.PAUSE)
     assert installation.blobs.keys("datasets")
     with installation.database.write() as session:
         requests.cancel(session, dataset.job_id, LOCAL)
-    catalogue.sweep(installation.database, installation.blobs)
+    for file in installation.blobs.folder.rglob("*"):
+        os.utime(file, (0, 0))
+    orphans.sweep(installation)
     assert installation.blobs.keys("datasets") == []
     assert installation.blobs.keys("uploads")  # it may be retried
     with installation.database.write() as session:
@@ -283,7 +270,7 @@ def test_a_folder_that_changes_meanwhile_is_imported_anew(desk, installation, en
     allowed = installation.settings.model_copy(update={"dataset_roots": str(folder)})
     object.__setattr__(installation, "settings", allowed)
     dataset = desk.folder(folder)
-    run_until(desk, dataset, at=8, signal=Signal.PAUSE)
+    desk.run_until(dataset, at=8, signal=Signal.PAUSE)
     (folder / "0.png").unlink()
     dataset = desk.run(dataset)
     assert [image.name for image in rows(installation, dataset)] == [

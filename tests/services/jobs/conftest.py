@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from services.access import LOCAL
+from services.access import LOCAL, Caller
 from services.database.schema import Image, Job
 from services.installation import Installation
-from services.jobs import claims
+from services.jobs import claims, requests
 from services.jobs.claims import Claim
 from services.jobs.submission import submit
 from services.phase1.recipe import DiscriminatorTraining
@@ -102,6 +102,10 @@ class Desk:
         """One of `services.jobs.requests`."""
         with self.installation.database.write() as session:
             return request(session, job.id, LOCAL, **fields)
+
+    def delete(self, job: Job, caller: Caller = LOCAL) -> int:
+        """Delete the job; the bytes that this has freed."""
+        return requests.delete(self.installation.database, self.installation.blobs, job.id, caller)
 
     def job(self, job: Job) -> Job:
         """The job's row as it is now."""

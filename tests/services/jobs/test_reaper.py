@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.database.schema import Job, Worker, now
+from services.database.schema import Job, JobSample, Worker, now
 from services.jobs import claims, requests
 from services.jobs.claims import Claim
 from services.jobs.dispatch import Dispatcher
@@ -98,6 +98,9 @@ def test_sweeps_what_nobody_needs(desk, installation, reaper):
     claim = desk.claim(failed)
     with installation.database.write() as session:
         session.get_one(Job, failed.id).checkpoint = f"checkpoints/{failed.id}/1-2"
+        place = {"scale": 1, "step": 1, "kind": "map"}
+        sample = f"samples/{failed.id}/1-1-map.png"
+        session.add(JobSample(id="smp", job_id=failed.id, **place, blob=sample, created=now()))
         claims.fail(session, claim, {"code": "internal"})
         session.add(
             Worker(id="gone", host="h", pid=1, device="cpu", started=now(), last_seen=now())
@@ -105,7 +108,7 @@ def test_sweeps_what_nobody_needs(desk, installation, reaper):
         session.flush()
         session.get_one(Worker, "gone").last_seen = now() - timedelta(hours=1)
     desk.ask(requests.cancel, deleted)
-    desk.ask(requests.delete, deleted)
+    desk.delete(deleted)
     kept = [
         f"checkpoints/{running.id}/1-1",  # its own run looks after it
         f"checkpoints/{failed.id}/1-2",  # a retry goes on from it
@@ -121,10 +124,13 @@ def test_sweeps_what_nobody_needs(desk, installation, reaper):
         blobs.put(key, b"x")
     draft = blobs.folder / "checkpoints" / running.id / ".tmp-0"
     draft.write_bytes(b"half")
-    os.utime(draft, (0, 0))
+    young = f"checkpoints/{deleted.id}/2-1"
+    for file in blobs.folder.rglob("*"):
+        os.utime(file, (0, 0))
+    blobs.put(young, b"x")
     reaper.sweep()
     assert not draft.exists()
     left = [key for folder in ("checkpoints", "samples", "artifacts") for key in blobs.keys(folder)]
-    assert sorted(left) == sorted(kept)
+    assert sorted(left) == sorted([*kept, young])
     with installation.database.read() as session:
         assert session.get(Worker, "gone") is None

@@ -103,9 +103,15 @@ def test_a_job_whose_seed_is_gone_cannot_be_retried(desk):
 def test_an_ended_job_can_be_deleted_with_its_log(desk):
     job = desk.submit()
     with pytest.raises(ConflictError, match="cancel it first"):
-        desk.ask(requests.delete, job)
+        desk.delete(job)
     desk.ask(requests.cancel, job)
-    desk.ask(requests.delete, job)
+    for folder in ("checkpoints", "samples", "artifacts", "parts"):
+        desk.installation.blobs.put(f"{folder}/{job.id}/1-1", b"seven B")
+    other = f"samples/{job.id}0/1-1"
+    desk.installation.blobs.put(other, b"of another job")
+    assert desk.delete(job) == 4 * 7
+    assert not [key for key in desk.installation.blobs.keys("") if f"{job.id}/" in key]
+    assert desk.installation.blobs.has(other)
     with desk.installation.database.read() as session:
         assert session.get(Job, job.id) is None
         assert queries.events_after(session, job.id, 0) == []
@@ -121,9 +127,11 @@ def test_name_and_priority_can_be_changed(desk):
 
 def test_a_stranger_learns_nothing(desk):
     job = desk.submit()
-    for request in (*OUTCOMES, requests.change, requests.delete):
+    for request in (*OUTCOMES, requests.change):
         with desk.installation.database.write() as session, pytest.raises(NotFoundError):
             request(session, job.id, STRANGER)
+    with pytest.raises(NotFoundError):
+        desk.delete(job, STRANGER)
 
 
 def test_a_spec_that_names_a_strangers_image_is_refused(desk):

@@ -1,0 +1,1 @@
+"""What is kept for how long, what nobody needs any more, and what fills the disk."""

@@ -1,0 +1,91 @@
+"""Files that nothing refers to: left by crashes, and removed without harm to what is under way.
+
+A file is stored before its row is written. So only those that are older than an hour are taken,
+and each is looked at once more where somebody might just be referring to it.
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+from itertools import groupby
+
+from sqlalchemy import select
+
+from services.blobs import Blobs, Entry
+from services.database import Database
+from services.database.schema import Job, JobSample, now
+from services.datasets import catalogue as datasets
+from services.images import catalogue as images
+from services.installation import Installation
+from services.jobs.lifecycle import TERMINAL
+from services.losses import catalogue as losses
+from services.restorers import catalogue as models
+from services.retention.references import References
+
+AGE = timedelta(hours=1)  # of a file that nobody is still writing a row for
+_log = logging.getLogger(__name__)
+
+
+def find(installation: Installation) -> list[Entry]:
+    """Files that nothing refers to, by key."""
+    # Listed before the rows are read: what is old and needed has its row by then.
+    entries = installation.blobs.entries("")
+    with installation.database.read() as session:
+        references = References.read(session)
+    before = now() - AGE
+    return [
+        entry for entry in entries if entry.modified < before and not references.needs(entry.key)
+    ]
+
+
+def sweep(installation: Installation) -> list[Entry]:
+    """Remove the files that nothing refers to; returns those that are gone."""
+    datasets.release_ended(installation.database)
+    swept: list[Entry] = []
+    for folder, entries in groupby(find(installation), key=lambda entry: _folder(entry.key)):
+        swept += _remove(installation.database, installation.blobs, folder, list(entries))
+    if swept:
+        size = sum(entry.size for entry in swept) / 1e6
+        _log.info("removed %d files that nothing refers to, %.1f MB", len(swept), size)
+    return swept
+
+
+def _remove(
+    database: Database, blobs: Blobs, folder: str, entries: Iterable[Entry]
+) -> Iterable[Entry]:
+    """Remove files of one folder; returns those that nobody has referred to meanwhile."""
+    match folder:
+        case "images":
+            return [each for each in entries if images.free(database, blobs, _stem(each.key))]
+        case "losses":
+            return [each for each in entries if losses.free(database, blobs, each.key)]
+        case "models":
+            return [each for each in entries if models.free(database, blobs, each.key)]
+        case "datasets":
+            freed = datasets.free(database, blobs, [_stem(each.key) for each in entries])
+            return [each for each in entries if _stem(each.key) in freed]
+        case "samples":
+            return [each for each in entries if _free_sample(database, blobs, each.key)]
+        case _:  # no later attempt or upload gives a file such a name again
+            blobs.delete_all([each.key for each in entries])
+            return entries
+
+
+def _free_sample(database: Database, blobs: Blobs, key: str) -> bool:
+    """Remove a sample unless its job has been retried, which makes one of the same name."""
+    with database.write() as session:
+        job = session.get(Job, key.split("/")[1], with_for_update=True)
+        if job is not None and job.state not in TERMINAL:
+            return False
+        if session.scalar(select(JobSample.id).where(JobSample.blob == key).limit(1)):
+            return False
+        blobs.delete(key)
+        return True
+
+
+def _folder(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _stem(key: str) -> str:
+    return key.rpartition("/")[2].partition(".")[0]
