@@ -4,6 +4,7 @@ Whoever makes a webhook has this machine send requests for them. It must not kno
 are closed to them: its own services, its neighbours, the cloud's metadata.
 """
 
+import re
 from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
@@ -20,6 +21,7 @@ from services.errors import BadInputError, Problem
 
 MAX_URL = 2000  # characters
 
+_HOST = re.compile(rb"[a-z0-9._-]+|[0-9a-f:.]+")
 # The registries of special addresses (RFC 6890 and after), and multicast. Written out, because
 # Python's own idea of them differs from version to version.
 _CLOSED = tuple(
@@ -91,7 +93,7 @@ class Reach:
             return "is not a URL: it must look like https://host.example/path"
         faults = {
             "must begin with https:// or http://": parts.scheme not in ("http", "https"),
-            "must name a host": not parts.host,
+            "must name a host": _HOST.fullmatch(parts.raw_host) is None,
             "must not hold a user or a password: check the signature instead": bool(parts.userinfo),
             "must not end in a #fragment": bool(parts.fragment),
             "must have a port from 1 to 65535": parts.port is not None
