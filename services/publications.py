@@ -153,7 +153,7 @@ class Publications(Generic[Row, FileRow]):
         with database.write() as session:
             hold(session, object_id)
             row = self.get(session, object_id, caller)
-            check_unused(session, object_id, self.noun)
+            check_unused(session, object_id, self.noun, caller)
             files = self.files(session, object_id)
             session.delete(row)
         # After the commit: no row may be left without its blob.

@@ -135,7 +135,7 @@ def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) ->
     with database.write() as session:
         hold(session, dataset_id)
         dataset = get(session, dataset_id, caller)
-        check_unused(session, dataset_id, "data set")
+        check_unused(session, dataset_id, "data set", caller)
         mine = DatasetImage.dataset_id == dataset_id
         pictures = select(DatasetImage.digest, DatasetImage.size).where(mine)
         reserved = DatasetReservation.dataset_id == dataset_id

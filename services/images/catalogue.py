@@ -85,7 +85,7 @@ def delete(database: Database, blobs: Blobs, image_id: str, caller: Caller) -> i
         # Held, and then looked at once more: no job takes it before it is gone.
         hold(session, get(session, image_id, caller).digest)
         image = get(session, image_id, caller)
-        check_unused(session, image.id, "image")
+        check_unused(session, image.id, "image", caller)
         session.delete(image)
     # After the commit: no row may be left without its blob.
     return image.size if free(database, blobs, image.digest) else 0
