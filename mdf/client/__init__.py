@@ -36,6 +36,7 @@ from mdf.client.records import (
     Dataset,
     DatasetImage,
     Deleted,
+    Delivery,
     DifferenceMap,
     Event,
     Image,
@@ -51,10 +52,12 @@ from mdf.client.records import (
     Progress,
     Sample,
     Term,
+    Webhook,
     Worker,
     parse,
 )
 from mdf.client.transport import Transport
+from mdf.client.webhooks import Webhooks
 from mdf.errors import MDFError
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "Dataset",
     "DatasetImage",
     "Deleted",
+    "Delivery",
     "DifferenceMap",
     "Event",
     "Image",
@@ -82,6 +86,7 @@ __all__ = [
     "Progress",
     "Sample",
     "Term",
+    "Webhook",
     "Worker",
 ]
 
@@ -119,6 +124,7 @@ class Client:
         self.losses = Losses(self._transport)
         self.models = Models(self._transport)
         self.keys = Keys(self._transport)
+        self.webhooks = Webhooks(self._transport)
 
     @property
     def url(self) -> str:

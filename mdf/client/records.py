@@ -6,7 +6,7 @@ here is a `ProtocolError`.
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -293,6 +293,40 @@ class ApiKey:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """An address that is told when jobs end. `secret` is there only when it has been made."""
+
+    id: str
+    name: str
+    url: str
+    events: tuple[str, ...]
+    enabled: bool
+    created: datetime
+    disabled: datetime | None = None
+    disabled_reason: str | None = None
+    failing_since: datetime | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message to a webhook; `content` is there only when it is fetched by itself."""
+
+    id: str
+    webhook_id: str
+    event: str
+    state: str
+    attempts: int
+    created: datetime
+    job_id: str | None = None
+    due: datetime | None = None
+    status: int | None = None
+    fault: str | None = None
+    delivered: datetime | None = None
+    content: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Worker:
     """A worker slot and its last sign of life."""
 
@@ -303,6 +337,7 @@ class Worker:
     started: datetime
     last_seen: datetime
     job_id: str | None = None
+    resources: Mapping[str, Any] = field(default_factory=dict)  # memory, process, disk, gpus
 
 
 @dataclass(frozen=True)

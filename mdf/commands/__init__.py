@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from mdf.commands import datasets, images, jobs, keys, losses, models
+from mdf.commands import datasets, images, jobs, keys, losses, models, webhooks
+from mdf.commands.backup import backup, restore_backup
 from mdf.commands.demo import demo
 from mdf.commands.faults import FaultBoundary
 from mdf.commands.migrate import migrate
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, demo, train, restore_train, restore, migrate):
+for command in (serve, demo, train, restore_train, restore, migrate, backup, restore_backup):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(losses.app, name="losses")
@@ -38,6 +39,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(images.app, name="images")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def _print_version(wanted: bool) -> None:
