@@ -41,16 +41,17 @@ class Runtime:
     def open(cls, installation: Installation) -> Self:
         """Make the parts; nothing runs yet."""
         dispatcher = Dispatcher(installation.settings)
+        feeds = EventFeeds(
+            installation.database, streams_per_key=installation.settings.streams_per_key
+        )
         return cls(
             installation=installation,
             dispatcher=dispatcher,
-            feeds=EventFeeds(
-                installation.database, streams_per_key=installation.settings.streams_per_key
-            ),
+            feeds=feeds,
             workbench=Workbench(threads=installation.settings.threads),
             restorers=Workbench(threads=installation.settings.threads),
             readiness=Readiness(installation, dispatcher),
-            registry=make_registry(installation),
+            registry=make_registry(installation, feeds),
             decoders=anyio.CapacityLimiter(DECODERS),
             uploads=anyio.CapacityLimiter(UPLOADS),
             rates=Rates(installation.settings),

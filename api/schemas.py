@@ -1,5 +1,6 @@
 """What the service answers and takes, beside the specs that `services` defines."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -7,6 +8,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -34,6 +36,7 @@ from services.database.schema import (
 from services.datasets.catalogue import Described
 from services.datasets.catalogue import State as DatasetState
 from services.datasets.source import AnySource, OnBadFile
+from services.exact import Exact
 from services.jobs.failures import Code
 from services.jobs.lifecycle import State
 from services.jobs.results import Made
@@ -49,6 +52,14 @@ Priority = Annotated[int, Field(ge=-100, le=100, description="higher runs first"
 LossFormat = Literal["safetensors", "pth", "pt2"]
 ModelFormat = Literal["safetensors", "onnx", "pt2"]
 JobType = Literal["discriminator_training", "restoration_training", "restoration", "dataset_import"]
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+
+
+def _written(moment: Any) -> Any:
+    """Numbers, and texts of digits alone, would be taken for seconds since 1970."""
+    if moment is None or isinstance(moment, datetime) or _DATE.match(str(moment)):
+        return moment
+    raise ValueError("must be a date and time such as 2030-01-31T18:00:00Z")
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
@@ -64,7 +75,7 @@ class Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class In(BaseModel):
+class In(Exact):
     """A request's body; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
@@ -102,13 +113,14 @@ class ImageOut(Out):
         return cls.model_validate(image)
 
 
-class _JobFields(BaseModel):
+class _JobFields(Exact):
     """What every job may be given beside its spec."""
 
     name: Annotated[Name, Field(description="of the job and of what it makes")] = ""
     priority: Priority = 0
     deadline: Annotated[
         AwareDatetime | None,
+        BeforeValidator(_written),
         AfterValidator(_in_utc),
         Field(description="the job fails if it is not done by then; RFC 3339 with time zone"),
     ] = None
@@ -520,6 +532,53 @@ class SessionOut(Out):
     expires: datetime
 
 
+class HostMemoryOut(Out):
+    """Memory of a host, bytes."""
+
+    total: int
+    available: int
+
+
+class ProcessMemoryOut(Out):
+    """Memory of a slot's processes, its job's included, bytes."""
+
+    resident: int
+
+
+class HostDiskOut(Out):
+    """Disk below MDF_HOME of a host, bytes."""
+
+    total: int
+    free: int
+
+
+class GpuMemoryOut(Out):
+    """Memory of a GPU, bytes."""
+
+    total: int
+    used: int
+
+
+class GpuOut(Out):
+    """A GPU as its driver tells of it."""
+
+    index: str
+    name: str
+    memory: GpuMemoryOut
+    utilization: Annotated[
+        float | None, Field(ge=0, le=1, description="share of the time in which it computes")
+    ] = None
+
+
+class ResourcesOut(Out):
+    """What a slot's host has and what is left of it; null where it cannot be had."""
+
+    memory: HostMemoryOut | None = None
+    process: ProcessMemoryOut | None = None
+    disk: HostDiskOut | None = None
+    gpus: list[GpuOut] = []
+
+
 class WorkerOut(Out):
     """A worker slot."""
 
@@ -528,6 +587,7 @@ class WorkerOut(Out):
     pid: int
     device: str
     job_id: Annotated[str | None, Field(description="null also for another owner's job")]
+    resources: ResourcesOut
     started: datetime
     last_seen: datetime
 

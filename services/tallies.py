@@ -36,7 +36,8 @@ class Time(StrEnum):
 
 
 _PENDING = "tallies"  # key in the session's `info`
-_Labels = tuple[tuple[str, str], ...]
+Labels = tuple[tuple[str, str], ...]  # names and values, in the order of the names
+Counts = Mapping[Labels, float]
 
 
 @dataclass
@@ -59,14 +60,14 @@ def measure(session: Session, name: Time, seconds: float, **labels: str) -> None
     _add(session, f"{name}_sum", max(seconds, 0.0), labels)
 
 
-def counts(session: Session, name: Count) -> dict[_Labels, float]:
-    """What `count` has counted under that name, by labels in the order of their names."""
+def counts(session: Session, name: Count) -> Counts:
+    """What `count` has counted under that name, by labels."""
     return _values(session, name)
 
 
-def times(session: Session, name: Time) -> dict[_Labels, Times]:
-    """What `measure` has measured under that name, by labels in the order of their names."""
-    found: dict[_Labels, Times] = {}
+def times(session: Session, name: Time) -> dict[Labels, Times]:
+    """What `measure` has measured under that name, by labels."""
+    found: dict[Labels, Times] = {}
     for labels, value in _values(session, f"{name}_bucket").items():
         bucket = int(dict(labels)["bucket"])
         kept = tuple(label for label in labels if label[0] != "bucket")
@@ -76,7 +77,7 @@ def times(session: Session, name: Time) -> dict[_Labels, Times]:
     return found
 
 
-def _values(session: Session, name: str) -> dict[_Labels, float]:
+def _values(session: Session, name: str) -> dict[Labels, float]:
     rows = session.scalars(select(Tally).where(Tally.name == name))
     return {tuple(json.loads(row.labels).items()): row.value for row in rows}
 

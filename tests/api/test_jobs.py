@@ -239,4 +239,3 @@ def test_a_failed_job_says_why(client: TestClient, installation: Installation, j
     assert job["error"] == error
     assert job["progress"] == progress
     assert job["queue_position"] is None
-    assert 'mdf_jobs_failed{code="diverged"} 1.0' in client.get("/metrics").text

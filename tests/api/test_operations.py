@@ -71,14 +71,13 @@ def test_requests_and_jobs_are_counted(client: TestClient, job_id: str) -> None:
         'mdf_http_requests_total{method="other",route="/healthz",status="405"} 1.0',
         'mdf_http_request_seconds_count{method="POST",route="/v1/jobs"} 1.0',
         'mdf_jobs{state="queued",type="discriminator_training"} 1.0',
-        "mdf_queue_depth 1.0",
-        "mdf_jobs_running 0.0",
+        'mdf_queue_depth{queue="train"} 1.0',
         "mdf_workers 0.0",
-        "mdf_images 1.0",
+        'mdf_stored_objects{kind="images"} 1.0',
         'mdf_build_info{version="0.1.0"} 1.0',
     ):
         assert line in lines
-    assert any(line.startswith("mdf_disk_free_bytes ") for line in lines)
+    assert any(line.startswith("mdf_blobs_disk_free_bytes ") for line in lines)
     assert job_id not in answer.text
 
 
@@ -94,12 +93,19 @@ def test_workers_are_listed_while_they_live(
                     pid=7,
                     device="cpu",
                     job_id=job_id,
+                    resources={"memory": {"total": 8, "available": 2}, "gpus": []},
                     started=now(),
                     last_seen=now() - timedelta(seconds=silent),
                 )
             )
     (worker,) = client.get("/v1/workers").json()["data"]
     assert (worker["id"], worker["device"], worker["job_id"]) == ("a", "cpu", job_id)
+    assert worker["resources"] == {
+        "memory": {"total": 8, "available": 2},
+        "process": None,
+        "disk": None,
+        "gpus": [],
+    }
     make_key("admin")
     bert = make_key("read", owner="bert")
     (worker,) = client.get("/v1/workers", headers=bert).json()["data"]

@@ -11,6 +11,7 @@ from services.database.schema import Image, Job, Model, Worker, now
 from services.installation import Installation
 from services.jobs import submission
 from services.phase1.recipe import DiscriminatorTraining
+from services.usage import Use
 
 
 def test_everything_is_counted(installation: Installation, seed_image: Image, model: Model) -> None:
@@ -44,7 +45,17 @@ def test_everything_is_counted(installation: Installation, seed_image: Image, mo
         ("discriminator_training", "failed"): 3,
         ("discriminator_training", "queued"): 2,
     }
-    assert counts.failures == {"diverged": 2, "internal": 1}
-    assert (counts.workers, counts.busy_workers) == (2, 1)
-    assert (counts.images, counts.datasets, counts.losses, counts.models) == (1, 0, 0, 1)
-    assert counts.oldest_queued_seconds == pytest.approx(90, abs=10)
+    assert [(worker.id, worker.job_id) for worker in counts.workers] == [
+        ("a", jobs[4].id),
+        ("b", None),
+    ]
+    stored = {kind: use for kind, use in counts.stored.items() if use.count}
+    assert stored.keys() == {"images", "models"}
+    assert stored["images"] == Use(1, seed_image.size)
+    assert stored["models"].size > 1000
+    assert counts.oldest_queued_seconds == {
+        "restore": 0,
+        "prepare": 0,
+        "train": pytest.approx(90, abs=10),
+    }
+    assert (counts.deliveries, counts.webhooks_disabled) == ({}, 0)
