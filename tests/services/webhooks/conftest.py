@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from sqlalchemy import select
 
-from services.access import LOCAL
-from services.database.schema import Webhook, WebhookDelivery
+from services.access import LOCAL, Caller
+from services.database.schema import Image, Job, Webhook, WebhookDelivery
 from services.installation import Installation
+from services.jobs import requests, submission
+from services.phase1.recipe import DiscriminatorTraining
 from services.settings import Settings
 from services.webhooks import catalogue
 
@@ -134,3 +137,40 @@ def ping(installation: Installation) -> Callable[..., WebhookDelivery]:
             return catalogue.ping(session, webhook.id, LOCAL)
 
     return put
+
+
+@pytest.fixture
+def submit(installation: Installation, seed_image: Image) -> Callable[..., Job]:
+    """Queue a job."""
+
+    def put(caller: Caller = LOCAL) -> Job:
+        spec = {"seed_image_ids": [seed_image.id], "task": {"kind": "sisr"}, "preset": "quick"}
+        with installation.database.write() as session:
+            checked = DiscriminatorTraining.model_validate(spec)
+            job = submission.submit(session, checked, caller=LOCAL, name="astronaut")
+            job.owner = caller.owner
+        return job
+
+    return put
+
+
+@pytest.fixture
+def cancel(installation: Installation) -> Callable[[Job], Job]:
+    """End a job."""
+
+    def ask(job: Job) -> Job:
+        with installation.database.write() as session:
+            return requests.cancel(session, job.id, LOCAL)
+
+    return ask
+
+
+@pytest.fixture
+def outbox(installation: Installation) -> Callable[[], list[WebhookDelivery]]:
+    """All messages, the oldest first."""
+
+    def read() -> list[WebhookDelivery]:
+        with installation.database.read() as session:
+            return list(session.scalars(select(WebhookDelivery).order_by(WebhookDelivery.id)))
+
+    return read

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_network
 from pathlib import Path
@@ -179,7 +179,7 @@ def test_proxies_of_the_environment_are_not_asked(receive, monkeypatch) -> None:
 
 
 @pytest.fixture
-def tls(receive, tmp_path: Path) -> Iterator[Callable[[str], int]]:
+def tls(receive, tmp_path: Path) -> Callable[[str], int]:
     """A receiver behind TLS with a certificate for a name; gives its port."""
 
     def start(name: str) -> int:
@@ -195,7 +195,7 @@ def tls(receive, tmp_path: Path) -> Iterator[Callable[[str], int]]:
         receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
         return int(receiver.port)
 
-    yield start
+    return start
 
 
 def test_tls_is_checked_against_the_name_and_not_the_address(tls, tmp_path, monkeypatch) -> None:
