@@ -1,50 +1,19 @@
-"""Access: loopback without keys, scopes with them, and owners who do not see each other."""
+"""Access: loopback without keys, scopes with them."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from api.access import PROTECTED, Needs
 from api.app import create_app
 from services import keys
 from services.exposure import is_loopback
 from services.installation import Installation
 
-OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs"}
-
 Keys = Callable[..., dict[str, str]]
-
-
-def needs(dependant: Dependant) -> Iterator[str]:
-    for each in dependant.dependencies:
-        if isinstance(each.call, Needs):
-            yield each.call.scope
-        yield from needs(each)
-
-
-def test_every_route_has_a_rule(installation: Installation) -> None:
-    rules = {}
-    for context in iter_route_contexts(create_app(installation).routes):
-        for method in context.methods or ():
-            route = context.original_route
-            scopes = set(needs(route.dependant)) if isinstance(route, APIRoute) else set()
-            rules[method, context.path] = scopes
-    assert len(rules) > 40
-    for (method, path), scopes in rules.items():
-        if path in OPEN:
-            assert not scopes
-            continue
-        assert path.startswith(PROTECTED), f"{path} is not guarded"
-        reads = method in ("GET", "HEAD") or path.endswith("/compare")
-        admin = path.startswith("/v1/api-keys")
-        expected = "admin" if admin else "read" if reads else "write"
-        assert scopes == {expected}, f"{method} {path} needs {scopes}"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +87,16 @@ def test_without_keys_another_machine_is_refused(
         assert remote.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "name", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"]
+)
+def test_without_keys_what_a_proxy_passes_on_is_refused(
+    client: TestClient, assert_problem, name: str
+) -> None:
+    answer = client.get("/v1/images", headers={name: "127.0.0.1"})
+    assert_problem(answer, 401, "unauthenticated")
+
+
 def test_with_a_key_in_force_everybody_needs_one(
     client: TestClient, make_key: Keys, assert_problem
 ) -> None:
@@ -169,42 +148,6 @@ def test_a_replay_needs_the_scope_too(
     make_key("admin")
     reader = make_key("read", owner="local")
     assert_problem(client.post("/v1/jobs", json=wanted, headers=key | reader), 403, "forbidden")
-
-
-def test_owners_do_not_learn_of_each_other(
-    client: TestClient, image_id: str, job_id: str, make_key: Keys, assert_problem
-) -> None:
-    admin, bert = make_key("admin"), make_key("write", owner="bert")
-    absent = "0" * 32
-    for method, path in [
-        ("GET", "/v1/images/{}"),
-        ("GET", "/v1/images/{}/content"),
-        ("DELETE", "/v1/images/{}"),
-        ("GET", "/v1/jobs/{}"),
-        ("PATCH", "/v1/jobs/{}"),
-        ("DELETE", "/v1/jobs/{}"),
-        ("POST", "/v1/jobs/{}/cancel"),
-        ("GET", "/v1/jobs/{}/events"),
-        ("GET", "/v1/jobs/{}/metrics"),
-        ("GET", "/v1/jobs/{}/samples"),
-        ("GET", "/v1/jobs/{}/artifacts"),
-    ]:
-        real, prefix = (image_id, "img_") if "images" in path else (job_id, "job_")
-        told = []
-        for name in (real, prefix + absent):
-            content = {"json": {}} if method == "PATCH" else {}
-            answer = client.request(method, path.format(name), headers=bert, **content)
-            problem = assert_problem(answer, 404, "not_found")
-            told.append(problem["detail"].replace(name, "X"))
-        assert told[0] == told[1]
-    stream = client.get(f"/v1/jobs/{job_id}/events", headers=bert | {"Accept": "text/event-stream"})
-    assert_problem(stream, 404, "not_found")
-    wanted = {"seed_image_ids": [image_id], "task": {"kind": "sisr"}, "preset": "quick"}
-    problem = assert_problem(client.post("/v1/jobs", json=wanted, headers=bert), 422, "bad_input")
-    assert problem["errors"] == [{"pointer": "/seed_image_ids/0", "detail": "no such image"}]
-    for path in ("/v1/images", "/v1/jobs", "/v1/losses"):
-        assert client.get(path, headers=bert).json()["data"] == []
-    assert [job["id"] for job in client.get("/v1/jobs", headers=admin).json()["data"]] == [job_id]
 
 
 def test_keys_are_made_listed_and_revoked(client: TestClient, assert_problem) -> None:
