@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, compile_path
 
 from services.errors import Problem, RateLimitedError, ServiceError
 from services.jobs.specs import SPECS
@@ -178,8 +178,8 @@ def install(app: FastAPI) -> None:
                 405: f"{request.url.path} does not take {request.method}",
             }.get(error.status_code, detail)
         headers = dict(error.headers or {})
-        if error.status_code == 405:
-            headers["Allow"] = ", ".join(_methods_at(request))
+        if error.status_code == 405 and (methods := _methods_at(request)):
+            headers["Allow"] = ", ".join(methods)
         return problem(
             request.scope, status=error.status_code, code=code, detail=detail, headers=headers
         )
@@ -203,15 +203,15 @@ def install(app: FastAPI) -> None:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Every method that the request's path takes: of several routes, each knows its own only."""
-    return [
-        method
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
+    """Every method that the path takes, by the document: each of several routes knows its own."""
+    path, paths = request.scope["path"], request.app.openapi()["paths"]
+    if path not in paths:  # `/v1/losses/import` is no loss
+        path = next((each for each in paths if compile_path(each)[0].fullmatch(path)), "")
+    methods = {method.upper() for method in paths.get(path, ())}
+    head = {**request.scope, "method": "HEAD"}
+    if any(route.matches(head)[0] is Match.FULL for route in request.app.routes):
+        methods.add("HEAD")
+    return sorted(methods)
 
 
 def field_problems(errors: Sequence[Mapping[str, Any]], body: Any) -> list[Problem]:

@@ -599,7 +599,12 @@ class WorkerOut(Out):
 
 
 WebhookUrl = Annotated[
-    str, Field(max_length=2000, description="http(s), without user and password")
+    str,
+    Field(
+        max_length=2000,
+        pattern=r"^https?://[^\s/?#@]+([/?#]\S*)?$",
+        description="http(s), without user and password",
+    ),
 ]
 WebhookEvents = Annotated[
     list[Event], Field(min_length=1, max_length=len(EVENTS), description="what it is told")

@@ -67,7 +67,7 @@ def objects(
     with installation.database.write() as session:
         job = submit(session, wanted, caller=LOCAL)
     ids = {"job_id": job.id, "dataset_id": dataset.id, "model_id": model.id}
-    ids |= {name: seed_image.id for name in ("image_id", "image_ids", "reference_image_id")}
+    ids |= dict.fromkeys(("image_id", "image_ids", "reference_image_id"), seed_image.id)
     return ids | {"seed_image_ids": seed_image.id, "loss_id": add_loss(installation)}
 
 
@@ -119,11 +119,15 @@ class Contract:
         objects: Mapping[str, str],
         identities: Mapping[str, str] = MappingProxyType({}),
         phases: str,
+        excluded: str | None = None,
     ) -> None:
-        """Run all checks; the short form takes a few examples and `phases` alone."""
+        """Run all checks; the short form takes a few examples and `phases` alone.
+
+        One operation may be left out, by its id.
+        """
         examples = self._figures.count(short=3, full=100)
         write_configuration(self._folder, identities, examples)
-        served = self._serve()
+        served = self._serve(requests_per_minute=10**6, failed_keys_per_minute=10**6)
         with self._figures("14", f"schemathesis, all checks, {name}") as scenario:
             result = subprocess.run(
                 [
@@ -131,6 +135,7 @@ class Contract:
                     *("--config-file", "schemathesis.toml"),
                     *("run", f"{served.url}/openapi.json", "--checks", "all"),
                     *("--phases", "examples,coverage,fuzzing,stateful" if self._full else phases),
+                    *(("--exclude-operation-id", excluded) if excluded else ()),
                     *("--seed", str(SEED), "--generation-database", "none", "--no-color"),
                 ],
                 cwd=self._folder,
@@ -157,7 +162,7 @@ class Contract:
 
 def errors_in(served: Any) -> int:
     """Answers from 500 on, by the log."""
-    return len(re.findall(r"^.*? 5\d\d in [\d.]+ ms$", served.log.read_text(), re.MULTILINE))
+    return len(re.findall(r" 5\d\d in \d", served.log.read_text()))
 
 
 @pytest.fixture
@@ -182,7 +187,10 @@ def test_it_holds_for_callers_with_keys(contract, objects, identities):
 
 @pytest.mark.slow
 def test_it_holds_where_no_key_is_needed(contract, objects):
-    contract.hold("where no key is needed", objects=objects, phases="coverage")
+    # The first key that is made would shut out all other requests.
+    contract.hold(
+        "where no key is needed", objects=objects, phases="coverage", excluded="create_api_key"
+    )
 
 
 def test_it_holds_for_callers_who_show_no_key(contract, objects, identities):
