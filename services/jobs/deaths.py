@@ -1,0 +1,34 @@
+"""Attempts whose process is gone: ended by whoever notices first."""
+
+import logging
+
+from services.database.schema import Job, now
+from services.installation import Installation
+from services.jobs import claims
+from services.jobs.claims import Claim
+from services.jobs.locks import Locks, this_host
+
+_log = logging.getLogger(__name__)
+
+
+def take_back(installation: Installation) -> list[Job]:
+    """End the attempts whose lease has run out, and those of this host whose process is gone.
+
+    Returns: their jobs, as they stand now. Nobody has been told of those that wait again.
+    """
+    settings = installation.settings
+    locks = Locks.of(settings)
+    with installation.database.read() as session:
+        held = session.execute(claims.held_jobs()).all()
+    moment = now()
+    ended = []
+    for row in held:
+        claim = Claim(row.id, row.token)
+        overdue = row.lease_expires is not None and row.lease_expires <= moment
+        if overdue or (row.lease_host == this_host() and locks.is_dead(claim)):
+            with installation.database.write() as session:
+                job = claims.release(session, claim, lost=True, max_attempts=settings.max_attempts)
+            if job is not None:
+                _log.warning("job %s lost its process; it is now %s", job.id, job.state)
+                ended.append(job)
+    return ended
