@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import threading
 from collections.abc import Sequence
 
 from services import telemetry
@@ -42,6 +43,9 @@ def main(
     installation = Installation.open(settings)
     reaper = Reaper(installation, Dispatcher(settings))
     supervisor = Supervisor(installation, reaper, slot, device, command=job_command)
+    # From the first moment: the dead wait neither for Celery nor for the broker.
+    for duty in (supervisor.beat, supervisor.clear_away, supervisor.watch_resources):
+        threading.Thread(target=duty, daemon=True, name=duty.__name__).start()
     try:
         serve(
             create_app(settings, supervisor),

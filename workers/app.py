@@ -1,7 +1,6 @@
 """The Celery application of a worker slot: one task, which hands a job's id to the supervisor."""
 
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +23,6 @@ def create_app(settings: Settings, supervisor: Supervisor) -> Celery:
     @signals.setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def leave_logging(**_: Any) -> None:
         """Celery's lines are logged as all others are."""
-
-    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
-    def on_ready(**_: Any) -> None:
-        threading.Thread(target=supervisor.beat, daemon=True, name="reaper").start()
-        threading.Thread(target=supervisor.watch_resources, daemon=True, name="resources").start()
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def on_shutting_down(**_: Any) -> None:

@@ -4,6 +4,7 @@ Never imports torch: it must stay small and be able to answer while a job comput
 """
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from services.jobs.claims import Claim
 from services.jobs.lifecycle import State
 from services.jobs.locks import Lock, Locks
 from services.jobs.queues import QUEUES, types_in
-from services.jobs.reaper import PATROL_SECONDS, Reaper
+from services.jobs.reaper import PATROL_SECONDS, SWEEP_SECONDS, Reaper
 from services.jobs.workers import Slot
 from services.processes import LIBRARY_ENVIRONMENT
 from workers import STOP
@@ -87,8 +88,8 @@ class Supervisor:
 
     def beat(self) -> None:
         """Patrol as a reaper and show that the slot is alive, until the process ends."""
-        shown = 0.0
-        while not self._stopping.wait(PATROL_SECONDS):
+        shown = -math.inf
+        while True:
             try:
                 self._reaper.patrol()
                 if time.monotonic() - shown >= self._settings.heartbeat_seconds:
@@ -96,6 +97,19 @@ class Supervisor:
                     shown = time.monotonic()
             except Exception as error:  # noqa: BLE001 - the database may be away for a while
                 _log.warning("no patrol: %s", error)
+            if self._stopping.wait(PATROL_SECONDS):
+                return
+
+    def clear_away(self) -> None:
+        """Sweep what crashes have left now and then, until the process ends.
+
+        Apart from `beat`, which must notice deaths while a long sweep is under way.
+        """
+        while not self._stopping.wait(SWEEP_SECONDS):
+            try:
+                self._reaper.sweep()
+            except Exception as error:  # noqa: BLE001 - the next round makes up for it
+                _log.warning("no sweep: %s", error)
 
     def watch_resources(self) -> None:
         """Measure what the host has left, until the process ends; `beat` shows it.

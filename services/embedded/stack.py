@@ -20,6 +20,7 @@ from services import exposure
 from services.embedded.broker import EmbeddedRedis
 from services.errors import ServiceError
 from services.installation import Installation
+from services.jobs import deaths
 from services.processes import tethered
 from services.settings import Settings
 
@@ -113,6 +114,8 @@ class Stack:
             try:
                 installation.database.migrate()
                 exposure.check_host(installation.database, self._settings.host)
+                # What died with the stack before need not wait for a worker to come up.
+                deaths.take_back(installation)
             finally:
                 installation.close()
             # All children are made by this thread: the kernel ties their lives to it.

@@ -4,8 +4,6 @@ Any number of reapers may work at the same time: each step is settled by one UPD
 only one of them wins.
 """
 
-import logging
-import time
 from datetime import timedelta
 
 from sqlalchemy import delete, func, select, update
@@ -13,18 +11,17 @@ from sqlalchemy.orm import Session
 
 from services.database.schema import Job, Worker, now
 from services.installation import Installation
-from services.jobs import claims
+from services.jobs import claims, deaths
 from services.jobs.claims import Claim
 from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import State
-from services.jobs.locks import Locks, this_host
+from services.jobs.locks import Locks
 from services.jobs.queues import QUEUE_NAMES, types_in
 from services.retention import orphans
 
 PATROL_SECONDS = 0.5
-_SWEEP_SECONDS = 300.0
+SWEEP_SECONDS = 300.0
 _DRAFT_AGE = timedelta(hours=1)  # of a file that nobody is still writing
-_log = logging.getLogger(__name__)
 
 
 class Reaper:
@@ -35,29 +32,20 @@ class Reaper:
         self._settings = installation.settings
         self._dispatcher = dispatcher
         self._locks = Locks.of(installation.settings)
-        self._sweep_due = time.monotonic() + _SWEEP_SECONDS
 
     def patrol(self) -> None:
         """One round, to be made every PATROL_SECONDS."""
         self.reclaim()
         self.expire()
         self.announce_waiting()
-        if time.monotonic() >= self._sweep_due:
-            self._sweep_due = time.monotonic() + _SWEEP_SECONDS
-            self.sweep()
 
     def reclaim(self) -> list[str]:
         """End the attempts whose process is gone; returns the jobs' ids."""
-        with self._installation.database.read() as session:
-            held = session.execute(claims.held_jobs()).all()
-        moment = now()
-        return [
-            row.id
-            for row in held
-            if (row.lease_expires is not None and row.lease_expires <= moment)
-            or (row.lease_host == this_host() and self._locks.is_dead(Claim(row.id, row.token)))
-            if self._release(Claim(row.id, row.token))
-        ]
+        ended = deaths.take_back(self._installation)
+        for job in ended:
+            if job.state == State.QUEUED and not self.announce(job):
+                break  # the broker is away: they are announced as others that wait
+        return [job.id for job in ended]
 
     def expire(self) -> None:
         """End the queued jobs whose deadline has passed."""
@@ -88,25 +76,13 @@ class Reaper:
         with self._installation.database.write() as session:
             session.execute(delete(Worker).where(Worker.last_seen < stale))
 
-    def _release(self, claim: Claim) -> bool:
-        with self._installation.database.write() as session:
-            job = claims.release(
-                session, claim, lost=True, max_attempts=self._settings.max_attempts
-            )
-        if job is None:
-            return False
-        _log.warning("job %s lost its process; it is now %s", job.id, job.state)
-        if job.state == State.QUEUED:
-            self.announce(job)
-        return True
-
-    def announce(self, job: Job) -> None:
-        """Publish a queued job's id, and note when; left for later if the broker is away."""
+    def announce(self, job: Job) -> bool:
+        """Publish a queued job's id, and note when; False, and left for later, with no broker."""
         if not self._dispatcher.ready():
-            return
+            return False
         with self._installation.database.write() as session:
             _mark_announced(session, job)
-        self._dispatcher.announce(job.id, job.type)
+        return self._dispatcher.announce(job.id, job.type)
 
     def _announce_waiting(self, queue: str) -> int:
         queued = (Job.state == State.QUEUED, Job.type.in_(types_in(queue)))
