@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +387,93 @@ def serve(installation: Installation, tmp_path: Path) -> Iterator[Callable[..., 
     for process in started:
         process.kill()
         process.wait()
+
+
+HttpAnswer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@dataclass
+class Received:
+    """One request that has arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+
+@dataclass
+class Receiver:
+    """A receiver of webhooks: keeps what it gets, and answers as `answer` says."""
+
+    answer: HttpAnswer
+    received: list[Received] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.received.append(
+                    Received(self.path, dict(self.headers), body, time.monotonic())
+                )
+                receiver.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return self.server.server_address[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook?token=s3cr3t"
+
+    def wait(self, count: int = 1, seconds: float = 10) -> list[Received]:
+        """What has arrived, once it is so many."""
+        end = time.monotonic() + seconds
+        while len(self.received) < count:
+            assert time.monotonic() < end, f"{len(self.received)} of {count} have arrived"
+            time.sleep(0.01)
+        return self.received
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> HttpAnswer:
+    """An answer like any."""
+
+    def write(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return write
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., Receiver]]:
+    """Start a receiver that answers with a status, or as it is told."""
+    opened: list[Receiver] = []
+
+    def start(how: int | HttpAnswer = 204, **headers: str) -> Receiver:
+        receiver = Receiver(answer(how, **headers) if isinstance(how, int) else how)
+        opened.append(receiver)
+        return receiver
+
+    yield start
+    for receiver in opened:
+        receiver.close()
