@@ -3,7 +3,6 @@
 A folder on one machine, S3, GCS or Azure on many, through one library and one code.
 """
 
-import errno
 import hashlib
 import io
 import secrets
@@ -22,7 +21,7 @@ from obstore.exceptions import NotFoundError as ObjectMissing
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from services.errors import DiskFullError, StorageError
-from services.files import replace_file
+from services.files import is_disk_full, replace_file
 
 _DRAFT = ".tmp-"  # how the name of a file begins that is being written into a folder
 
@@ -197,7 +196,7 @@ def _storing(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_disk_full(error):
             raise DiskFullError(f"cannot store {key}: {error.strerror}; free some space") from error
         raise StorageError(f"cannot store {key}: {error.strerror or error}") from error
     except ObjectStoreError as error:

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, also after a kill or a power cut."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -30,7 +31,21 @@ def replace_file(path: Path, content: bytes | BinaryIO, *, draft: str) -> None:
     except BaseException:
         written.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_folder(path.parent)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the system refused to write for want of space, or of a quota's."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:
@@ -38,12 +53,4 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)

@@ -1,31 +1,20 @@
 """`mdf datasets`: sets of pictures to train restoration networks on."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.text import Text
 
 from mdf.client import Client, Dataset
 from mdf.client.ids import is_id
+from mdf.commands.byte_display import show_bytes
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
 from mdf.commands.faults import INTERRUPTED
 from mdf.commands.following import detach, watch
 from mdf.commands.terminal import (
     age,
-    err,
     file_name,
     moment,
     note,
@@ -41,7 +30,6 @@ app = typer.Typer(help="Upload sets of pictures, and look at them.", no_args_is_
 
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's id.")]
 
-_SECONDS_BETWEEN_LINES = 10.0
 _STATE_STYLES = {"uploading": "cyan", "importing": "blue", "ready": "green", "failed": "red"}
 _SHOWN_BAD_FILES = 10
 
@@ -229,14 +217,14 @@ def _upload(
     if source.is_dir():
         note(f"packing {source}")
     try:
-        with _upload_display() as show_bytes:
+        with show_bytes("sending") as on_bytes:
             return client.datasets.upload(
                 source,
                 name=name,
                 on_bad_file=on_bad_file,
                 dataset_id=dataset_id,
                 on_created=lambda dataset: begun.append(dataset.id),
-                on_bytes=show_bytes,
+                on_bytes=on_bytes,
             )
     except KeyboardInterrupt:
         if begun:
@@ -262,36 +250,6 @@ def _wait(client: Client, dataset: Dataset) -> Dataset:
     if more > 0:
         note(f"… and {more} more: mdf datasets show {dataset.id}")
     return dataset
-
-
-@contextmanager
-def _upload_display() -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, a line now and then elsewhere."""
-    if not err.is_terminal:
-        yield _say_bytes()
-        return
-    columns = (
-        TextColumn("  sending"),
-        BarColumn(28),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as progress:
-        bar = progress.add_task("", total=None)
-        yield lambda sent, whole: progress.update(bar, completed=sent, total=whole)
-
-
-def _say_bytes() -> Callable[[int, int], None]:
-    last = time.monotonic()
-
-    def say(sent: int, whole: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            note(f"sent {size(sent)} of {size(whole)}")
-
-    return say
 
 
 def _state(dataset: Dataset) -> Text:

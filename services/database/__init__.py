@@ -1,12 +1,15 @@
 """The SQL database: SQLite in WAL mode on one machine, PostgreSQL on many; one code for both."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -39,10 +42,14 @@ class Database:
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def version(self) -> str | None:
+        """Which version the tables have, as the migrations count them; None if there are none."""
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
     def migrate(self) -> None:
         """Bring the tables to the newest version; keeps all data."""
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config = _migrations()
         with self._writer.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -52,6 +59,22 @@ class Database:
         self.engine.dispose()
 
 
+def versions() -> list[str]:
+    """All versions of the tables that there are, the newest first."""
+    script = ScriptDirectory.from_config(_migrations())
+    return [each.revision for each in script.walk_revisions()]
+
+
+def is_database_full(error: BaseException) -> bool:
+    """Whether the database refused to write for want of disk."""
+    original = getattr(error, "orig", error)
+    # SQLite's code; and PostgreSQL's, which it gives for its own disk.
+    return (
+        getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        or getattr(original, "sqlstate", None) == "53100"
+    )
+
+
 def hold(session: Session, name: str) -> None:
     """Keep other transactions from holding `name` until this one ends.
 
@@ -59,6 +82,12 @@ def hold(session: Session, name: str) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 def _engine(url: str) -> Engine:

@@ -1,9 +1,9 @@
 """Why a job failed: a closed code and a message for its owner, from any exception."""
 
-import errno
 from typing import Any, Literal
 
 from services.errors import DiskFullError, DivergedError, ServiceError, StorageError
+from services.files import is_disk_full
 
 Code = Literal[
     "out_of_memory",
@@ -62,7 +62,7 @@ def _describe_foreign(error: BaseException) -> dict[str, Any]:
             "`batch`, `patch` or network)",
             retryable=True,
         )
-    if _is_disk_full(error):
+    if is_disk_full(error):
         return failure("disk_full", "the disk is full: free some space, then retry", retryable=True)
     return failure(
         "internal",
@@ -79,7 +79,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -1,6 +1,5 @@
 """Which files the rows of the database refer to."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -47,30 +46,29 @@ class References:
     end. `unfinished` jobs look after their own files; `unpublished` ones have parts of a result.
     """
 
-    named: Collection[str]
-    reserved: Collection[str]
-    unfinished: Collection[str]
-    unpublished: Collection[str]
-    datasets: Collection[str]
+    named: frozenset[str]
+    reserved: frozenset[str]
+    unfinished: frozenset[str]
+    unpublished: frozenset[str]
+    datasets: frozenset[str]
 
     @classmethod
     def read(cls, session: Session) -> Self:
         """Of the database as it is."""
         states = {job.id: job.state for job in session.execute(select(Job.id, Job.state))}
+        named = {
+            key
+            for column in _NAMING
+            for key in session.scalars(select(column).where(column.is_not(None)))
+            if key is not None
+        }
+        reserved = session.scalars(select(DatasetReservation.digest).distinct())
         return cls(
-            named={
-                key
-                for column in _NAMING
-                for key in session.scalars(select(column).where(column.is_not(None)))
-                if key is not None
-            },
-            reserved={
-                image_key(digest)
-                for digest in session.scalars(select(DatasetReservation.digest).distinct())
-            },
-            unfinished={job_id for job_id, state in states.items() if state not in TERMINAL},
-            unpublished={job_id for job_id, state in states.items() if state != State.SUCCEEDED},
-            datasets=set(session.scalars(select(Dataset.id))),
+            named=frozenset(named),
+            reserved=frozenset(map(image_key, reserved)),
+            unfinished=frozenset(job for job, state in states.items() if state not in TERMINAL),
+            unpublished=frozenset(job for job, state in states.items() if state != State.SUCCEEDED),
+            datasets=frozenset(session.scalars(select(Dataset.id))),
         )
 
     def needs(self, key: str) -> bool:

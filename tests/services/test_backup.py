@@ -1,0 +1,291 @@
+"""A backup holds one state of the installation, whole; a restore makes it again, or nothing."""
+
+import io
+import json
+import stat
+import tarfile
+from datetime import timedelta
+
+import pytest
+from pydantic import SecretStr
+from skimage import data
+from sqlalchemy import select
+
+from services.access import LOCAL
+from services.backup import BackupError, back_up, restore
+from services.database.schema import Artifact, Image, Job, JobSample, Worker, now
+from services.datasets import catalogue as datasets
+from services.errors import ConflictError, DiskFullError
+from services.images import catalogue as images
+from services.installation import Installation
+from services.jobs import claims
+from services.jobs.claims import Claim
+from services.jobs.submission import submit
+from services.phase1.recipe import DiscriminatorTraining
+from services.retention.references import References
+from services.settings import Settings
+
+
+@pytest.fixture
+def job(installation, seed_image) -> Job:
+    """A job that runs: it has a checkpoint and a sample."""
+    spec = {"seed_image_ids": [seed_image.id], "task": {"kind": "sisr"}, "preset": "quick"}
+    blobs = installation.blobs
+    with installation.database.write() as session:
+        job = submit(session, DiscriminatorTraining.model_validate(spec), caller=LOCAL)
+        claim = Claim(job.id, 1)
+        lease = timedelta(seconds=30)
+        assert claims.claim(session, claim, holder="w", host="h", lease=lease)
+        place = {"scale": 1, "step": 1, "kind": "map"}
+        sample = blobs.put(f"samples/{job.id}/1-1-map.png", b"a sample").blob
+        session.add(JobSample(id="smp", job_id=job.id, **place, blob=sample, created=now()))
+        session.add(Worker(id="w", host="h", pid=1, device="cpu", started=now(), last_seen=now()))
+        checkpoint(installation, session.get_one(Job, job.id), 1)
+    return job
+
+
+def checkpoint(installation, row, number):
+    """What `JobRun.save_checkpoint` does, within the transaction of `row`."""
+    before = row.checkpoint
+    row.checkpoint = f"checkpoints/{row.id}/1-{number}"
+    installation.blobs.put(row.checkpoint, b"state %d" % number)
+    if before is not None:
+        installation.blobs.delete(before)
+
+
+@pytest.fixture
+def elsewhere(settings, tmp_path):
+    return Settings(**settings.model_dump() | {"home": tmp_path / "elsewhere"})
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return tmp_path / "mdf.tar"
+
+
+def contents(installation):
+    """All files that its rows name."""
+    with installation.database.read() as session:
+        named = References.read(session).named
+    return {key: installation.blobs.get(key) for key in sorted(named)}
+
+
+def opened(settings):
+    installation = Installation.open(settings)
+    with installation.database.read() as session:
+        assert session.scalars(select(Worker)).all() == []
+    return installation
+
+
+def test_all_that_is_kept_comes_back_and_jobs_go_on(
+    installation, settings, elsewhere, archive, job, model, add_dataset
+):
+    dataset = add_dataset({"a.png": data.astronaut()[:64, :64], "b.png": data.coffee()[:64, :64]})
+    installation.blobs.put("images/orphan.png", b"that nothing names")
+    told = []
+    made = back_up(settings, archive, on_bytes=lambda *progress: told.append(progress))
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    assert told[-1][0] == made.size
+    assert (made.missing, made.damaged) == ([], [])
+    assert sorted(path.name for path in archive.parent.iterdir()) == ["home", "mdf.tar"]
+
+    restored = restore(elsewhere, archive)
+    assert restored == made
+    assert stat.S_IMODE(elsewhere.home_folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((elsewhere.home_folder / "mdf.sqlite").stat().st_mode) == 0o600
+    assert sorted(path.name for path in elsewhere.home_folder.iterdir()) == ["blobs", "mdf.sqlite"]
+    copy = opened(elsewhere)
+    assert contents(copy) == contents(installation)
+    assert not copy.blobs.has("images/orphan.png")
+    with copy.database.read() as session:
+        row = session.get_one(Job, job.id)
+        assert (row.state, row.attempt, row.lease_holder) == ("queued", 0, None)
+        assert copy.blobs.get(row.checkpoint) == b"state 1"
+        assert len(datasets.pictures(session, copy.blobs, dataset.id)) == 2
+    copy.close()
+
+
+def test_what_changes_meanwhile_is_followed(
+    installation, settings, elsewhere, archive, job, seed_image
+):
+    """Whatever is read of the archive is there, of one state: the last."""
+    with installation.database.write() as session:
+        pixels = images.from_pixels(data.coffee()[:64, :64], {})
+        other, _ = images.add(session, installation.blobs, pixels, name="b", caller=LOCAL)
+    rounds = []
+
+    def disturb(done, total):
+        if len(rounds) < 3:
+            rounds.append(done)
+            with installation.database.write() as session:
+                checkpoint(installation, session.get_one(Job, job.id), 1 + len(rounds))
+            if len(rounds) == 1:
+                images.delete(installation.database, installation.blobs, other.id, LOCAL)
+
+    back_up(settings, archive, on_bytes=disturb)
+    restore(elsewhere, archive)
+    copy = opened(elsewhere)
+    with copy.database.read() as session:
+        assert copy.blobs.get(session.get_one(Job, job.id).checkpoint) == b"state 4"
+        assert session.get(Image, other.id) is None
+        assert session.get_one(Image, seed_image.id)
+    assert copy.blobs.keys("checkpoints") == [f"checkpoints/{job.id}/1-4"]
+    assert contents(copy) == contents(installation)
+    copy.close()
+
+
+def test_parts_of_a_restoration_come_along(installation, settings, elsewhere, archive, job):
+    installation.blobs.put(f"parts/{job.id}/000000", b"a part")
+    installation.blobs.put("parts/job_gone/000000", b"of a job that is gone")
+    back_up(settings, archive)
+    restore(elsewhere, archive)
+    copy = opened(elsewhere)
+    assert copy.blobs.keys("parts") == [f"parts/{job.id}/000000"]
+    copy.close()
+
+
+def test_damage_that_is_there_already_is_told_and_hinders_nothing(
+    installation, settings, elsewhere, archive, seed_image, job
+):
+    file = installation.blobs.put(f"artifacts/{job.id}/1-a", b"good")
+    with installation.database.write() as session:
+        shared = {"job_id": job.id, "media_type": "x/y", "created": now(), "sha256": file.sha256}
+        kinds = {"a": file.blob, "b": f"artifacts/{job.id}/1-b"}
+        for kind, blob in kinds.items():
+            session.add(Artifact(id=kind, kind=kind, blob=blob, size=4, **shared))
+    installation.blobs.put(file.blob, b"evil")
+    made = back_up(settings, archive)
+    assert (made.missing, made.damaged) == ([kinds["b"]], [kinds["a"]])
+    assert restore(elsewhere, archive).missing == [kinds["b"]]
+
+
+def test_nothing_is_overwritten(installation, settings, elsewhere, archive):
+    archive.write_bytes(b"mine")
+    with pytest.raises(ConflictError, match="exists: name a new file"):
+        back_up(settings, archive)
+    assert archive.read_bytes() == b"mine"
+    with pytest.raises(ConflictError, match="is not empty: name a folder in MDF_HOME"):
+        restore(settings, archive)
+    elsewhere.home_folder.mkdir()
+    (elsewhere.home_folder / "note").write_text("mine")
+    with pytest.raises(ConflictError, match="is not empty"):
+        restore(elsewhere, archive)
+    assert [path.name for path in elsewhere.home_folder.iterdir()] == ["note"]
+
+
+def test_what_a_killed_restore_has_left_is_in_nobodys_way(
+    installation, settings, elsewhere, archive
+):
+    back_up(settings, archive)
+    (elsewhere.home_folder / ".restore-0" / "blobs").mkdir(parents=True)
+    (elsewhere.home_folder / "blobs" / "images").mkdir(parents=True)
+    restore(elsewhere, archive)
+    assert sorted(path.name for path in elsewhere.home_folder.iterdir()) == ["blobs", "mdf.sqlite"]
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def without_manifest(content: bytes) -> bytes:
+    return content[: content.index(b"manifest.json")]
+
+
+def flipped(content: bytes) -> bytes:
+    place = content.index(b"IDAT") + 100
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def of_a_newer_version(content: bytes) -> bytes:
+    return content.replace(b'"database": "0', b'"database": "9')
+
+
+def with_another_file(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("blobs/../../evil"), io.BytesIO())
+    return packed.getvalue()
+
+
+def with_a_link(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    link = tarfile.TarInfo("blobs/images")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(link)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (cut, "is no backup of MDF, or is damaged|ends too soon"),
+        (without_manifest, "is no backup of MDF, or is damaged|ends too soon"),
+        (flipped, r"is damaged: blobs/images/.* is not what was put into it"),
+        (of_a_newer_version, "was made by MDF .*, which this version"),
+        (with_another_file, r"holds 'blobs/\.\./\.\./evil': it is no backup"),
+        (with_a_link, "holds 'blobs/images': it is no backup"),
+        (lambda _: b"something else" * 1000, "is no backup of MDF, or is damaged"),
+        (lambda _: b"", "is no backup of MDF|ends too soon"),
+    ],
+)
+def test_what_is_no_whole_backup_is_refused_and_leaves_nothing(
+    installation, settings, elsewhere, archive, seed_image, spoil, reason
+):
+    back_up(settings, archive)
+    archive.write_bytes(spoil(archive.read_bytes()))
+    with pytest.raises(BackupError, match=reason):
+        restore(elsewhere, archive)
+    assert not elsewhere.home_folder.exists()
+    elsewhere.home_folder.mkdir()
+    with pytest.raises(BackupError, match=reason):
+        restore(elsewhere, archive)
+    assert list(elsewhere.home_folder.iterdir()) == []
+
+
+def test_other_databases_and_buckets_have_tools_of_their_own(settings, tmp_path, archive):
+    for changed, tool in (
+        ({"database_url": SecretStr("postgresql+psycopg://u:secret@h/mdf")}, "pg_dump"),
+        ({"database_url": SecretStr(f"sqlite:///{tmp_path}/x.sqlite")}, "sqlite3 FILE"),
+        ({"blob_url": "s3://bucket/prefix"}, "the cloud's own tools"),
+    ):
+        other = Settings(**settings.model_dump() | changed)
+        for act in (back_up, restore):
+            with pytest.raises(BackupError, match=tool) as refusal:
+                act(other, archive)
+            assert "secret" not in str(refusal.value)
+
+
+def test_without_an_installation_or_a_folder_there_is_nothing_to_do(
+    installation, settings, elsewhere, archive
+):
+    with pytest.raises(BackupError, match=r"there is no installation in .*elsewhere"):
+        back_up(elsewhere, archive)
+    with pytest.raises(BackupError, match=r"there is no folder .*nowhere"):
+        back_up(settings, archive.parent / "nowhere" / "mdf.tar")
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    installation, settings, elsewhere, archive, seed_image, monkeypatch
+):
+    back_up(settings, archive)
+    none = type("Usage", (), {"free": 10})
+    monkeypatch.setattr("services.backup.shutil.disk_usage", lambda _: none)
+    second = archive.with_name("second.tar")
+    with pytest.raises(DiskFullError, match="are needed in"):
+        back_up(settings, second)
+    with pytest.raises(DiskFullError, match="are needed in"):
+        restore(elsewhere, archive)
+    assert not elsewhere.home_folder.exists()
+    assert sorted(path.name for path in archive.parent.iterdir()) == ["home", "mdf.tar"]
+
+
+def test_the_manifest_says_what_the_archive_holds(installation, settings, archive, seed_image):
+    made = back_up(settings, archive)
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+        manifest = json.load(tar.extractfile("manifest.json"))
+        sizes = [member.size for member in tar.getmembers()[:-1]]
+    assert names == [f"blobs/{seed_image.blob}", "mdf.sqlite", "manifest.json"]
+    assert manifest["digests"][f"blobs/{seed_image.blob}"] == seed_image.sha256
+    assert made.size == sum(sizes)
