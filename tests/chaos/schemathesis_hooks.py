@@ -28,7 +28,10 @@ BEYOND_SCHEMAS = {
         "bad_input",
         r"there is no (image|loss|model|job|data set) ",
     ),
-    "two parameters that exclude each other": ("bad_input", "PNG files lose nothing"),
+    "two fields that exclude each other": (
+        "bad_input",
+        "PNG files lose nothing|needs `image_ids` or `dataset_id`",
+    ),
     "a picture too small for the recipe": ("bad_input", "seed .* is too small"),
     "a time that has passed": ("bad_input", "the deadline .* has passed"),
     "folders and networks that the operator has not allowed": (
