@@ -23,7 +23,7 @@ from services.jobs import claims, workers
 from services.jobs.claims import Claim
 from services.jobs.lifecycle import State
 from services.jobs.locks import Lock, Locks
-from services.jobs.queues import QUEUES, types_in
+from services.jobs.queues import QUEUES
 from services.jobs.reaper import PATROL_SECONDS, SWEEP_SECONDS, Reaper
 from services.jobs.workers import Slot
 from services.processes import LIBRARY_ENVIRONMENT
@@ -75,7 +75,7 @@ class Supervisor:
             announced = session.get(Job, job_id)
         if announced is None or self._stopping.is_set():
             return
-        taken = self._claim(types_in(QUEUES[announced.type]))
+        taken = self._claim(QUEUES[announced.type])
         if taken is None:
             return
         claim, lock, job = taken
@@ -129,12 +129,12 @@ class Supervisor:
         with self._installation.database.write() as session:
             workers.leave(session, self._slot)
 
-    def _claim(self, types: tuple[str, ...]) -> tuple[Claim, Lock, Job] | None:
+    def _claim(self, queue: str) -> tuple[Claim, Lock, Job] | None:
         database = self._installation.database
         refused = 0
         while refused < _LOCK_TRIES and not self._stopping.is_set():
             with database.read() as session:
-                claim = claims.candidate(session, types)
+                claim = claims.candidate(session, queue)
             if claim is None:
                 break
             # Locked before it is claimed: from the claim on, a free lock means a dead process.

@@ -159,11 +159,12 @@ def _steer(
 def described(session: Session, jobs: Sequence[Job], shared: Runtime) -> list[JobOut]:
     """The jobs as answers have them."""
     made = results.of_jobs(session, [job.id for job in jobs])
+    places = queries.queue_positions(session, jobs)
     return [
         JobOut.of(
             job,
             made=made[job.id],
-            queue_position=queries.queue_position(session, job),
+            queue_position=places.get(job.id),
             eta_seconds=queries.eta_seconds(session, job),
             max_attempts=shared.installation.settings.max_attempts,
         )

@@ -106,7 +106,8 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created"),
         Index("ix_jobs_owner_state", "owner", "state"),
-        # The line in which jobs wait, for each owner; only those that do are in it.
+        # The line in which jobs wait, for each owner; only those that do are in it. The last
+        # two are there to be read without the rows.
         Index(
             "ix_jobs_line",
             "type",
@@ -114,6 +115,8 @@ class Job(Base):
             "priority",
             "queued",
             "id",
+            "running_cap",
+            "state",
             sqlite_where=text("state = 'queued'"),
             postgresql_where=text("state = 'queued'"),
         ),

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, not_, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from services import tallies
 from services.database.schema import Job, now
-from services.jobs import lifecycle
+from services.jobs import lifecycle, turns
 from services.jobs.failures import DeadlineExceededError, describe, worker_lost
 from services.jobs.lifecycle import HELD, State
 from services.tallies import Count, Time
@@ -31,22 +31,27 @@ class Claim:
     token: int
 
 
-def candidate(session: Session, types: tuple[str, ...]) -> Claim | None:
-    """The claim to try next: the queued job of highest priority, the oldest of them first."""
-    row = session.execute(
-        select(Job.id, Job.token)
-        .where(Job.state == State.QUEUED, Job.type.in_(types), not_(_overdue(now())))
-        .order_by(Job.priority.desc(), Job.queued, Job.id)
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else Claim(job_id=row.id, token=row.token + 1)
+def candidate(session: Session, queue: str) -> Claim | None:
+    """The claim to try next: the job in front of the line of the owner whose turn it is."""
+    for owner in turns.owners(session, queue):
+        head = turns.head(session, queue, owner.name)
+        if head is None or (head.running_cap is not None and owner.active >= head.running_cap):
+            continue
+        return Claim(job_id=head.id, token=head.token + 1)
+    return None
 
 
 def claim(
     session: Session, wanted: Claim, *, holder: str, host: str, lease: timedelta
 ) -> Job | None:
-    """Take the job for this holder; None if somebody else was quicker or it is not queued."""
+    """Take the job for this holder; None if somebody else was quicker or it is not queued.
+
+    None too if its owner has as many running by now as the job allows.
+    """
     moment = now()
+    queued = session.get(Job, wanted.job_id)
+    if queued is None or not turns.may_start(session, queued):
+        return None
     job = lifecycle.move(
         session,
         wanted.job_id,
@@ -63,6 +68,7 @@ def claim(
     )
     if job is None:
         return None
+    turns.end_turn(session, job)
     tallies.count(session, Count.CLAIMS, type=job.type)
     if job.started is None:
         job.started = moment
@@ -156,7 +162,7 @@ def _settle(session: Session, job: Job, values: dict[str, Any], *, exhausted: bo
 
 def overdue_jobs() -> Select[str]:
     """Ids of the queued jobs whose deadline has passed."""
-    return select(Job.id).where(Job.state == State.QUEUED, _overdue(now()))
+    return select(Job.id).where(Job.state == State.QUEUED, turns.overdue(now()))
 
 
 def expire(session: Session, job_id: str) -> Job | None:
@@ -179,10 +185,6 @@ def held_jobs() -> Select[str, int, str | None, datetime | None]:
 def holds(session: Session, held: Claim) -> bool:
     """Whether the attempt has not ended."""
     return session.scalar(select(Job.token).where(Job.id == held.job_id)) == held.token
-
-
-def _overdue(moment: datetime) -> ColumnElement[bool]:
-    return and_(Job.deadline.is_not(None), Job.deadline <= moment)
 
 
 def _ended(held: Claim) -> dict[str, Any]:

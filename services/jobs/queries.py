@@ -1,6 +1,6 @@
 """Reading jobs: the rows, their logs, metrics, samples and artifacts, and their place in line."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from services.access import Caller
 from services.database.schema import Artifact, Job, JobEvent, JobMetric, JobSample
 from services.errors import NotFoundError
+from services.jobs import turns
 from services.jobs.lifecycle import State
-from services.jobs.queues import QUEUES, types_in
 from services.listing import Page, newest_first
 
 
@@ -100,18 +100,9 @@ def artifacts(session: Session, job_id: str) -> list[Artifact]:
     return list(session.scalars(query))
 
 
-def queue_position(session: Session, job: Job) -> int | None:
-    """Place among the jobs in its queue, the next being 1; None if it is not queued."""
-    if job.state != State.QUEUED:
-        return None
-    ahead = or_(
-        Job.priority > job.priority,
-        and_(Job.priority == job.priority, Job.queued < job.queued),
-        and_(Job.priority == job.priority, Job.queued == job.queued, Job.id < job.id),
-    )
-    same = Job.type.in_(types_in(QUEUES[job.type]))
-    queued = select(func.count()).where(Job.state == State.QUEUED, same)
-    return 1 + (session.scalar(queued.where(ahead)) or 0)
+def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
+    """Places of those that are queued in their queues, by job; the next one's is 1."""
+    return turns.positions(session, [job for job in jobs if job.state == State.QUEUED])
 
 
 def eta_seconds(session: Session, job: Job) -> float | None:  # noqa: ARG001

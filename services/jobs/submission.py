@@ -51,6 +51,7 @@ def submit(
         created=created,
         queued=created,
         run_seconds=0.0,
+        running_cap=caller.quotas.running_jobs,
         request_id=current_ids().get("request_id"),
         trace=telemetry.traceparent(),
     )

@@ -53,7 +53,7 @@ def send(client: TestClient, dataset_id: str, offset: int, content: Any, **heade
 def work(installation: Installation) -> None:
     """Do what a worker does with the next import."""
     with installation.database.write() as session:
-        wanted = claims.candidate(session, ("dataset_import",))
+        wanted = claims.candidate(session, "prepare")
         assert wanted is not None
         lease = timedelta(seconds=30)
         assert claims.claim(session, wanted, holder="test", host="test", lease=lease)

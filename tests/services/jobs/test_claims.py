@@ -11,7 +11,6 @@ from services.jobs.claims import Claim, StaleRunError
 from services.jobs.run import JobRun
 
 LEASE = timedelta(seconds=30)
-TYPES = ("discriminator_training",)
 
 
 def release(desk, claim, *, lost=True, max_attempts=5):
@@ -45,11 +44,11 @@ def test_the_first_in_line_has_the_highest_priority_then_the_longest_wait(desk, 
     order = []
     for _ in jobs:
         with installation.database.read() as session:
-            order.append(claims.candidate(session, TYPES))
+            order.append(claims.candidate(session, "train"))
         desk.claim(Job(id=order[-1].job_id))
     assert [claim.job_id for claim in order] == [jobs[1].id, jobs[2].id, jobs[0].id]
     with installation.database.read() as session:
-        assert claims.candidate(session, TYPES) is None
+        assert claims.candidate(session, "train") is None
 
 
 def test_renewing_extends_the_lease_and_counts_the_time(desk, installation):
@@ -140,7 +139,7 @@ def test_a_job_whose_deadline_passes_before_it_starts_expires(desk, installation
     with installation.database.write() as session:
         session.get_one(Job, job.id).deadline = now() - timedelta(seconds=1)
     with installation.database.read() as session:
-        assert claims.candidate(session, TYPES) is None
+        assert claims.candidate(session, "train") is None
         assert list(session.scalars(claims.overdue_jobs())) == [job.id]
     with installation.database.write() as session:
         assert claims.expire(session, job.id).state == "expired"

@@ -16,6 +16,11 @@ OWNER = Caller(owner="local", scopes=frozenset({"read"}))
 STRANGER = Caller(owner="stranger", scopes=frozenset({"read"}))
 
 
+def places(session, jobs):
+    found = queries.queue_positions(session, jobs)
+    return [found[job.id] for job in jobs]
+
+
 def test_lists_belong_to_their_owner_and_come_in_pages(desk, installation):
     jobs = [desk.submit() for _ in range(5)]
     with installation.database.read() as session:
@@ -40,7 +45,7 @@ def test_the_place_in_line_follows_priority_and_wait(desk, installation):
     jobs = [desk.submit(priority=priority) for priority in (0, 2, 0, 1)]
     desk.claim(desk.submit(priority=9))
     with installation.database.read() as session:
-        assert [queries.queue_position(session, job) for job in jobs] == [3, 1, 4, 2]
+        assert places(session, jobs) == [3, 1, 4, 2]
 
 
 def test_a_line_is_of_all_types_that_wait_in_one_queue(desk, installation, add_dataset, add_model):
@@ -53,8 +58,7 @@ def test_a_line_is_of_all_types_that_wait_in_one_queue(desk, installation, add_d
         second, other = (submit(session, spec, caller=LOCAL) for spec in (training, restoration))
     third = desk.submit()
     with installation.database.read() as session:
-        places = [queries.queue_position(session, job) for job in (first, second, third, other)]
-    assert places == [1, 2, 3, 1]
+        assert places(session, (first, second, third, other)) == [1, 2, 3, 1]
 
 
 def test_a_running_job_has_no_place_in_line_and_an_eta(desk, installation):
@@ -63,7 +67,7 @@ def test_a_running_job_has_no_place_in_line_and_an_eta(desk, installation):
     with installation.database.write() as session:
         session.get_one(Job, job.id).progress = {"eta_seconds": 12.5}
     with installation.database.read() as session:
-        assert queries.queue_position(session, desk.job(job)) is None
+        assert queries.queue_positions(session, [desk.job(job)]) == {}
         assert queries.eta_seconds(session, desk.job(job)) == 12.5
         assert queries.eta_seconds(session, desk.submit()) is None
 

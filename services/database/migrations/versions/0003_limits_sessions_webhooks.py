@@ -127,7 +127,7 @@ def upgrade() -> None:
         batch_op.create_index("ix_jobs_owner_state", ["owner", "state"], unique=False)
         batch_op.create_index(
             "ix_jobs_line",
-            ["type", "owner", "priority", "queued", "id"],
+            ["type", "owner", "priority", "queued", "id", "running_cap", "state"],
             unique=False,
             sqlite_where=sa.text("state = 'queued'"),
             postgresql_where=sa.text("state = 'queued'"),
