@@ -385,7 +385,8 @@ def serve(installation: Installation, tmp_path: Path) -> Iterator[Callable[..., 
 
     yield start
     for process in started:
-        process.kill()
+        if process.poll() is None:
+            process.kill()
         process.wait()
 
 
