@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test chaos lint wheel clean
+.PHONY: setup demo serve test chaos lint audit wheel clean
 
 setup: $(INSTALLED)
 
@@ -29,6 +29,11 @@ lint: setup
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml mdf models services workers api docker
+
+# Whether versions in constraints.txt have known vulnerabilities; asks the Internet.
+audit: setup
+	$(BIN)/python .ci/audit.py
 
 # OpenMP's threads wait for each other asleep: many of the tests start processes beside them.
 test: lint

@@ -176,6 +176,22 @@ def test_nothing_is_exposed_beyond_the_host_or_lost_with_a_container(
     assert used == set(compose["volumes"]) == {"data", "redis", "postgres"}
 
 
+def test_every_container_is_an_ordinary_users_on_a_root_that_nobody_writes(
+    compose: dict[str, Any], instructions: list[tuple[str, str]]
+) -> None:
+    (own,) = of(instructions, "USER")
+    assert own not in ("root", "0")
+    for name, service in compose["services"].items():
+        user = own if service["image"].startswith("mdf:") else service["user"]
+        assert user in ("mdf", "redis", "postgres"), name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not {"cap_add", "devices", "network_mode", "pid", "ipc"} & set(service), name
+        mounted = [volume.partition(":")[0] for volume in service.get("volumes", ())]
+        assert not [source for source in mounted if source.startswith(("/", "."))], name
+
+
 def test_the_gpu_file_changes_only_the_workers() -> None:
     content = yaml.safe_load((ROOT / "docker" / "cuda.yml").read_text())
     assert list(content["services"]) == ["worker", "worker-light"]
