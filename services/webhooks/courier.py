@@ -61,7 +61,7 @@ class Courier:
     """The messages that this process sends."""
 
     def __init__(
-        self, installation: Installation, *, sender: Sender | None = None, interval: float = 1.0
+        self, installation: Installation, *, sender: Sender | None = None, interval: float = 0.5
     ) -> None:
         self._database = installation.database
         self._sender = sender or Sender(Reach(installation.settings.webhook_network_list))

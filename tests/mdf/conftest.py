@@ -54,7 +54,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     from services.settings import Settings
 
     home = tmp_path_factory.mktemp("service")
-    with Stack(Settings(home=home, port=free_port(), checkpoint_seconds=1)) as stack:
+    settings = Settings(
+        home=home, port=free_port(), checkpoint_seconds=1, webhook_networks="127.0.0.0/8"
+    )
+    with Stack(settings) as stack:
         yield Service(stack.url, home)
 
 
