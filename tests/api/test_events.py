@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from api import event_feeds
 from services import keys
 from services.access import LOCAL
-from services.database.schema import Image
+from services.database.schema import Image, JobEvent
 from services.installation import Installation
 from services.jobs import lifecycle, queries, requests, submission
 from services.phase1.recipe import DiscriminatorTraining
@@ -250,3 +252,119 @@ def test_a_server_with_followers_stops_at_once(live, job: str) -> None:
         list(lines)
     stopping.join()
     assert took[0] < 2
+
+
+def open_streams(live) -> int:
+    return live.server._runtime.feeds.streams
+
+
+def await_streams(live, number: int) -> None:
+    end = time.monotonic() + 5
+    while open_streams(live) != number:
+        assert time.monotonic() < end, f"{open_streams(live)} streams are open, not {number}"
+        time.sleep(0.02)
+
+
+def deaf(live, job: str) -> socket.socket:
+    """A client that asks for a stream and takes nothing of it."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", int(live.url.rpartition(":")[2])))
+    path = f"/v1/jobs/{job}/events"
+    client.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
+    )
+    return client
+
+
+def fill(installation: Installation, job: str) -> None:
+    """More than the kernel takes for a client that does not read."""
+    with installation.database.write() as session:
+        for _ in range(600):
+            lifecycle.record(session, job, "log", {"message": "x" * 20_000})
+
+
+def test_each_event_is_written_once_for_all(
+    live, installation: Installation, job: str, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    of = event_feeds.Event.of
+
+    def count(row: JobEvent) -> event_feeds.Event:
+        made.append(row.seq)
+        return of(row)
+
+    monkeypatch.setattr(event_feeds.Event, "of", count)
+    url = f"{live.url}/v1/jobs/{job}/events?after=1"
+    with ThreadPoolExecutor(20) as clients:
+        following = [clients.submit(follow, url) for _ in range(20)]
+        await_streams(live, 20)
+        write(10)
+        end(installation, job)
+        assert [len(each.result()) for each in following] == [11] * 20
+    assert made == list(range(2, 13))
+
+
+def test_a_client_that_goes_is_noticed_without_an_event(live, job: str) -> None:
+    with httpx.stream("GET", f"{live.url}/v1/jobs/{job}/events", headers=SSE) as answer:
+        assert answer.status_code == 200
+        assert open_streams(live) == 1
+    await_streams(live, 0)
+
+
+def test_a_client_that_takes_nothing_is_cut_off(
+    live, installation: Installation, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_feeds, "_TEND_SECONDS", 0.1)
+    monkeypatch.setattr(event_feeds, "_STALL_SECONDS", 0.5)
+    fill(installation, job)
+    with deaf(live, job) as client:
+        await_streams(live, 1)
+        await_streams(live, 0)
+        client.settimeout(5)
+        received = 0
+        while part := client.recv(1 << 20):
+            received += len(part)
+        assert received < 6_000_000  # of twelve
+
+
+def test_a_server_with_a_client_that_takes_nothing_stops_soon(
+    live, installation: Installation, job: str
+) -> None:
+    fill(installation, job)
+    with deaf(live, job):
+        await_streams(live, 1)
+        time.sleep(0.3)
+        assert live.stop() < 3
+
+
+def test_a_key_holds_so_many_streams_and_no_more(
+    live, job: str, assert_problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live.server._runtime.feeds, "_streams_per_key", 2)
+    url = f"{live.url}/v1/jobs/{job}/events"
+    with httpx.stream("GET", url, headers=SSE) as first:
+        assert first.status_code == 200
+        with httpx.stream("GET", url, headers=SSE) as second:
+            assert second.status_code == 200
+            problem = assert_problem(httpx.get(url, headers=SSE), 429, "quota_exceeded")
+            assert "2 event streams are open" in str(problem["detail"])
+        await_streams(live, 1)
+        with httpx.stream("GET", url, headers=SSE) as third:
+            assert third.status_code == 200
+
+
+def test_clients_are_told_to_come_back_one_after_another(
+    live, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{live.url}/v1/jobs/{job}/events"
+
+    def told() -> int:
+        with httpx.stream("GET", url, headers=SSE) as answer:
+            return int(next(answer.iter_lines()).removeprefix("retry: "))
+
+    assert 250 <= told() <= 255
+    monkeypatch.setattr(event_feeds.EventFeeds, "streams", 1000)
+    spread = [told() for _ in range(10)]
+    assert all(250 <= milliseconds <= 5250 for milliseconds in spread)
+    assert max(spread) - min(spread) > 500
