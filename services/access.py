@@ -1,6 +1,6 @@
 """Who calls, and what they may see: objects belong to their owner, an admin sees all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, true
@@ -39,6 +39,10 @@ class Caller:
         if "admin" in self.scopes:
             return True
         return scope in self.scopes or (scope == "read" and "write" in self.scopes)
+
+    def acting_for(self, owner: str) -> "Caller":
+        """The same caller, whose work counts for `owner`: the one of an object that is there."""
+        return replace(self, owner=owner)
 
     def sees(self, owner: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
         """The condition on an owner column that selects what the caller may see."""

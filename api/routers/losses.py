@@ -26,6 +26,7 @@ from api.schemas import (
     Name,
     TermOut,
 )
+from services import quotas
 from services.access import Caller
 from services.errors import BadLossFileError
 from services.images import catalogue as images
@@ -184,6 +185,7 @@ def _keep(
     name: str,
     caller: Caller,
 ) -> Created:
+    quotas.check_storage(session, caller, sum(map(len, converted.files.values())))
     loss = catalogue.add_imported(
         session,
         caller=caller,

@@ -23,6 +23,7 @@ from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Shared
 from api.schemas import DeletedOut, ModelFormat, ModelOut, Name
+from services import quotas
 from services.errors import BadModelFileError
 from services.installation import Installation
 from services.phase2.tasks import AnyTask
@@ -104,9 +105,17 @@ async def import_model(
 
         blobs = shared.installation.blobs
         contents = {form: folder / form for form in catalogue.MEDIA_TYPES}
+        size = sum(path.stat().st_size for path in contents.values())
+
+        def check() -> None:
+            with shared.installation.database.read() as session:
+                quotas.check_storage(session, caller, size)
+
+        await anyio.to_thread.run_sync(check)
         put = await anyio.to_thread.run_sync(catalogue.put, blobs, contents)
 
         def keep(session: Session) -> Created:
+            quotas.check_storage(session, caller, size)
             model = catalogue.add_imported(
                 session,
                 caller=caller,

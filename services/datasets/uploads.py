@@ -4,6 +4,7 @@ import secrets
 
 from sqlalchemy.orm import Session
 
+from services import quotas
 from services.access import Caller
 from services.database import hold
 from services.database.schema import Dataset, DatasetPart, Job, now
@@ -11,7 +12,7 @@ from services.datasets import catalogue
 from services.datasets.folders import check_location
 from services.datasets.source import AnySource, Folder, OnBadFile, Upload
 from services.datasets.spec import DatasetImport
-from services.errors import ConflictError, NotFoundError, Problem, TooLargeError
+from services.errors import ConflictError, Problem, ServiceError, TooLargeError
 from services.ids import new_id
 from services.installation import Installation
 from services.jobs.submission import submit
@@ -31,8 +32,8 @@ def create(
 ) -> tuple[Dataset, Job | None]:
     """A new data set, and the job that imports it, unless its archive is still to come.
 
-    Raises: TooLargeError or DiskFullError for an archive that the server will not hold;
-    BadInputError for a folder that it may not read.
+    Raises: TooLargeError, DiskFullError or QuotaExceededError for an archive that the server will
+    not hold; BadInputError for a folder that it may not read.
     """
     settings = installation.settings
     match source:
@@ -44,6 +45,7 @@ def create(
                     problems=(Problem("/source/size", "is too large"),),
                 )
             installation.blobs.check_free(source.size)
+            quotas.check_storage(session, caller, source.size)
             described: AnySource = source
         case Folder():
             location = check_location(source.location, settings.dataset_root_list)
@@ -64,7 +66,7 @@ def create(
     )
     session.add(dataset)
     session.flush()
-    return dataset, _import(session, dataset) if isinstance(source, Folder) else None
+    return dataset, _import(session, dataset, caller) if isinstance(source, Folder) else None
 
 
 def upload(session: Session, dataset_id: str, caller: Caller) -> Dataset:
@@ -97,19 +99,27 @@ def append(
 
     Nothing replaces what is kept: of two that send the same part one is refused.
 
-    Raises: ConflictError naming the right offset; TooLargeError for more bytes than announced.
+    Raises: ConflictError naming the right offset; TooLargeError for more bytes than announced;
+    QuotaExceededError for more than the owner may store.
     """
     blobs = installation.blobs
+
+    def check(session: Session) -> Dataset:
+        dataset = upload(session, dataset_id, caller)
+        check_part(dataset, offset, len(content))
+        if content:
+            quotas.check_storage(session, caller.acting_for(dataset.owner), len(content))
+        return dataset
+
     with installation.database.read() as session:
-        check_part(upload(session, dataset_id, caller), offset, len(content))
+        check(session)
     blob = f"{catalogue.upload_folder(dataset_id)}/{offset:015}-{secrets.token_hex(4)}"
     if content:
         blobs.put(blob, content)
     try:
         with installation.database.write() as session:
             hold(session, dataset_id)
-            dataset = upload(session, dataset_id, caller)
-            check_part(dataset, offset, len(content))
+            dataset = check(session)
             if content:
                 session.add(
                     DatasetPart(dataset_id=dataset_id, offset=offset, size=len(content), blob=blob)
@@ -118,15 +128,20 @@ def append(
                 session.flush()
             # A part of no bytes at the end asks for an import that was deleted.
             whole = dataset.received == dataset.size and dataset.ready is None
-            return dataset, _import(session, dataset) if whole and not dataset.job_id else None
-    except (ConflictError, NotFoundError, TooLargeError):
+            begins = whole and not dataset.job_id
+            return dataset, _import(session, dataset, caller) if begins else None
+    except ServiceError:
         blobs.delete(blob)
         raise
 
 
-def _import(session: Session, dataset: Dataset) -> Job:
-    owner = Caller(owner=dataset.owner, scopes=frozenset({"write"}))
-    job = submit(session, DatasetImport(dataset_id=dataset.id), caller=owner, name=dataset.name)
+def _import(session: Session, dataset: Dataset, caller: Caller) -> Job:
+    job = submit(
+        session,
+        DatasetImport(dataset_id=dataset.id),
+        caller=caller.acting_for(dataset.owner),
+        name=dataset.name,
+    )
     dataset.job_id = job.id
     session.flush()
     return job

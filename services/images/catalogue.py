@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services import quotas
 from services.access import Caller
 from services.blobs import Blobs, StoredFile
 from services.database import Database, hold
@@ -28,6 +29,7 @@ def add(
     owned = select(Image).where(Image.owner == caller.owner, Image.digest == decoded.digest)
     if (image := session.scalar(owned)) is not None:
         return image, False
+    quotas.check_storage(session, caller, len(decoded.png))
     stored = _stored(session, decoded.digest)
     if stored is None:
         stored = blobs.put(blob_key(decoded.digest), decoded.png)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
+from services import quotas
 from services.access import Caller
 from services.blobs import Blobs
 from services.database import Database
@@ -56,7 +57,8 @@ def pause(session: Session, job_id: str, caller: Caller) -> Job:
 
 def resume(session: Session, job_id: str, caller: Caller) -> Job:
     """Let a paused job go on from its checkpoint."""
-    return _go_on(session, queries.get(session, job_id, caller, for_update=True), "run", "resumed")
+    job = queries.get(session, job_id, caller, for_update=True)
+    return _go_on(session, job, caller, "run", "resumed")
 
 
 def finish(session: Session, job_id: str, caller: Caller) -> Job:
@@ -75,7 +77,7 @@ def finish(session: Session, job_id: str, caller: Caller) -> Job:
                 lifecycle.record(session, job.id, "log", {"message": "asked to finish early"})
             return job
         case _:
-            return _go_on(session, job, "finish", "finished early")
+            return _go_on(session, job, caller, "finish", "finished early")
 
 
 def retry(session: Session, job_id: str, caller: Caller) -> Job:
@@ -89,6 +91,7 @@ def retry(session: Session, job_id: str, caller: Caller) -> Job:
         admit(session, spec_of(job), caller)
     except BadInputError as error:
         raise ConflictError(f"job {job.id} cannot be retried: {error.message}") from None
+    quotas.check_queue(session, caller.acting_for(job.owner))
     fresh = {"attempt": 0, "lost_attempts": 0, "error": None, "finished": None}
     return _move(session, job, State.QUEUED, fresh | {"desired_state": "run"} | _queued_now())
 
@@ -128,9 +131,10 @@ def delete(database: Database, blobs: Blobs, job_id: str, caller: Caller) -> int
     return files.delete(blobs, job_id)
 
 
-def _go_on(session: Session, job: Job, desired: str, done: str) -> Job:
+def _go_on(session: Session, job: Job, caller: Caller, desired: str, done: str) -> Job:
     match State(job.state):
         case State.PAUSED:
+            quotas.check_queue(session, caller.acting_for(job.owner))
             return _move(session, job, State.QUEUED, {"desired_state": desired} | _queued_now())
         case State.PAUSING:
             # The process may have stopped already: then the job is queued again when it ends.

@@ -97,7 +97,7 @@ class JobRun:
 
         def store(session: Session) -> None:
             job = session.get_one(Job, self.claim.job_id)
-            job.checkpoint, job.checkpoint_at = key, now()
+            job.checkpoint, job.checkpoint_at, job.checkpoint_size = key, now(), len(state)
             if position != self._saved_position:
                 job.lost_attempts = 0
             self._record(session, "checkpoint", position)
@@ -153,12 +153,12 @@ class JobRun:
 
         def store(session: Session) -> None:
             place = {"job_id": job_id, "scale": scale, "step": step, "kind": kind}
-            sample_id = session.scalar(select(JobSample.id).filter_by(**place))
-            if sample_id is None:
-                sample_id = new_id("smp")
-                row = JobSample(id=sample_id, **place, blob=stored.blob, created=now())
-                session.add(row)
-            content = {"sample_id": sample_id, "scale": scale, "step": step, "kind": kind}
+            sample = session.scalar(select(JobSample).filter_by(**place))
+            if sample is None:
+                sample = JobSample(id=new_id("smp"), **place, blob=stored.blob, created=now())
+                session.add(sample)
+            sample.size = stored.size
+            content = {"sample_id": sample.id, "scale": scale, "step": step, "kind": kind}
             self._record(session, "sample", content)
 
         self._write_patiently(store)

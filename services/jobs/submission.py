@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from services import telemetry
+from services import quotas, telemetry
 from services.access import Caller
 from services.database.schema import Job, now
 from services.errors import BadInputError, Problem
@@ -27,8 +27,9 @@ def submit(
 ) -> Job:
     """Store a queued job; from the commit on it will not be lost.
 
-    Raises BadInputError for what `spec` names and is not there, not ready or does not fit, or
-    if the deadline has passed.
+    Raises: BadInputError for what `spec` names and is not there, not ready or does not fit, or
+    if the deadline has passed; QuotaExceededError or QueueFullError if the caller may have no
+    more.
     """
     created = now()
     if deadline is not None and deadline <= created:
@@ -36,12 +37,15 @@ def submit(
             f"the deadline {deadline.isoformat()} has passed: give a later one, or none",
             problems=(Problem("/deadline", "has passed"),),
         )
+    admitted = admit(session, spec, caller)
+    quotas.check_queue(session, caller)
+    quotas.check_storage(session, caller, 0)
     job = Job(
         id=new_id("job"),
         owner=caller.owner,
         type=spec.type,
         name=name,
-        spec=admit(session, spec, caller),
+        spec=admitted,
         state=State.QUEUED.value,
         desired_state="run",
         priority=priority,
