@@ -46,7 +46,7 @@ def recall(session: Session, *, owner: str, key: str, request_digest: str) -> An
 
 def record(session: Session, *, owner: str, key: str, request_digest: str, answer: Answer) -> None:
     """Keep the answer; answers that are too old go."""
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created < now() - KEPT))
+    forget_old(session)
     session.add(
         IdempotencyKey(
             owner=owner,
@@ -57,6 +57,11 @@ def record(session: Session, *, owner: str, key: str, request_digest: str, answe
         )
     )
     session.flush()
+
+
+def forget_old(session: Session) -> None:
+    """Remove the answers that are too old to be given again."""
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created < now() - KEPT))
 
 
 def reserve(session: Session, *, owner: str, key: str) -> None:

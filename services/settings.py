@@ -164,6 +164,21 @@ class Settings(BaseSettings):
     redispatch_seconds: Annotated[
         float, Field(gt=0, description="age at which a queued job is announced again")
     ] = 10.0
+    keep_jobs_days: Annotated[
+        float | None,
+        Field(gt=0, description="time after which ended jobs are deleted; default: never"),
+    ] = None
+    keep_checkpoints_days: Annotated[
+        float,
+        Field(gt=0, description="time in which failed and canceled jobs can go on where they were"),
+    ] = 30.0
+    keep_uploads_days: Annotated[
+        float,
+        Field(gt=0, description="time after which unfinished data sets are deleted"),
+    ] = 7.0
+    keep_deliveries_days: Annotated[
+        float, Field(gt=0, description="time after which webhooks' messages are forgotten")
+    ] = 30.0
     threads: Annotated[
         int | None,
         Field(ge=1, description="CPU threads of a job process; default: the slot's share of cores"),

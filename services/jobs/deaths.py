@@ -11,8 +11,11 @@ from services.jobs.locks import Locks, this_host
 _log = logging.getLogger(__name__)
 
 
-def take_back(installation: Installation) -> list[Job]:
+def take_back(installation: Installation, *, leases_count: bool = True) -> list[Job]:
     """End the attempts whose lease has run out, and those of this host whose process is gone.
+
+    Args:
+        leases_count: false while nobody may have been able to renew a lease.
 
     Returns: their jobs, as they stand now. Nobody has been told of those that wait again.
     """
@@ -24,7 +27,7 @@ def take_back(installation: Installation) -> list[Job]:
     ended = []
     for row in held:
         claim = Claim(row.id, row.token)
-        overdue = row.lease_expires is not None and row.lease_expires <= moment
+        overdue = leases_count and row.lease_expires is not None and row.lease_expires <= moment
         if overdue or (row.lease_host == this_host() and locks.is_dead(claim)):
             with installation.database.write() as session:
                 job = claims.release(session, claim, lost=True, max_attempts=settings.max_attempts)

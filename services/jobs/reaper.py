@@ -4,9 +4,12 @@ Any number of reapers may work at the same time: each step is settled by one UPD
 only one of them wins.
 """
 
-from datetime import timedelta
+import math
+import time
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from services.database.schema import Job, Worker, now
@@ -17,10 +20,11 @@ from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import State
 from services.jobs.locks import Locks
 from services.jobs.queues import QUEUE_NAMES, types_in
-from services.retention import orphans
+from services.retention import expiry, orphans, thinning
 
 PATROL_SECONDS = 0.5
 SWEEP_SECONDS = 300.0
+_FILES_SECONDS = 3600.0  # between looks at all files there are
 _DRAFT_AGE = timedelta(hours=1)  # of a file that nobody is still writing
 
 
@@ -32,16 +36,25 @@ class Reaper:
         self._settings = installation.settings
         self._dispatcher = dispatcher
         self._locks = Locks.of(installation.settings)
+        self._leases_count_from = -math.inf
+        self._files_due = -math.inf
+        self._thinned: datetime | None = None  # logs of jobs that ended before
 
     def patrol(self) -> None:
         """One round, to be made every PATROL_SECONDS."""
-        self.reclaim()
-        self.expire()
-        self.announce_waiting()
+        try:
+            self.reclaim()
+            self.expire()
+            self.announce_waiting()
+        except OperationalError:
+            # Nobody could renew a lease either, with the database away or the disk full.
+            self._leases_count_from = time.monotonic() + self._settings.lease_seconds
+            raise
 
     def reclaim(self) -> list[str]:
         """End the attempts whose process is gone; returns the jobs' ids."""
-        ended = deaths.take_back(self._installation)
+        leases_count = time.monotonic() >= self._leases_count_from
+        ended = deaths.take_back(self._installation, leases_count=leases_count)
         for job in ended:
             if job.state == State.QUEUED and not self.announce(job):
                 break  # the broker is away: they are announced as others that wait
@@ -66,15 +79,19 @@ class Reaper:
         return sum(self._announce_waiting(queue) for queue in QUEUE_NAMES)
 
     def sweep(self) -> None:
-        """Remove what crashes and deleted jobs have left: files, locks and dead workers' rows."""
+        """Remove what is old, and what crashes have left: files, locks, dead workers' rows."""
         with self._installation.database.read() as session:
             held = [Claim(row.id, row.token) for row in session.execute(claims.held_jobs())]
         self._locks.sweep(held)
-        orphans.sweep(self._installation)
-        self._installation.blobs.sweep_drafts(_DRAFT_AGE)
         stale = now() - timedelta(seconds=max(60.0, 2 * self._settings.lease_seconds))
         with self._installation.database.write() as session:
             session.execute(delete(Worker).where(Worker.last_seen < stale))
+        expiry.expire(self._installation)
+        self._thinned = thinning.thin(self._installation.database, since=self._thinned)
+        if time.monotonic() >= self._files_due:
+            self._files_due = time.monotonic() + _FILES_SECONDS
+            orphans.sweep(self._installation)
+            self._installation.blobs.sweep_drafts(_DRAFT_AGE)
 
     def announce(self, job: Job) -> bool:
         """Publish a queued job's id, and note when; False, and left for later, with no broker."""
