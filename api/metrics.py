@@ -7,7 +7,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -25,6 +32,9 @@ from services.jobs.lifecycle import TERMINAL, State
 from services.jobs.queues import QUEUE_NAMES, types_in
 from services.jobs.specs import SPECS
 from services.tallies import BOUNDS, Count, Time, Times
+
+# They would double the series, for nobody.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no type here
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

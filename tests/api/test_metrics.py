@@ -1,10 +1,14 @@
 """The metrics: a real parser reads them, and they say what has happened."""
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -193,3 +197,85 @@ def test_what_is_stored_is_counted(
     assert 0 < value(samples, "mdf_blobs_disk_free_bytes") < value(samples, "mdf_blobs_disk_bytes")
     assert value(samples, "process_open_fds") > 3
     assert value(samples, "mdf_event_streams") == 0
+
+
+def documented() -> dict[str, set[str]]:
+    """The metrics of the page's table, with their labels."""
+    rows = re.findall(
+        r"^\| `(mdf_\w+)` \|([^|]*)\|", (FOLDER / "README.md").read_text(), flags=re.MULTILINE
+    )
+    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
+def queries() -> list[str]:
+    """What the dashboard and the alerts ask for."""
+    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
+    alerts = yaml.safe_load((FOLDER / "alerts.yml").read_text())
+    panels = [
+        target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())
+    ]
+    rules = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    assert len(panels) > 20
+    assert len(rules) > 10
+    return panels + rules
+
+
+@pytest.fixture
+def families(client: TestClient, installation: Installation, image_id: str) -> dict[str, set[str]]:
+    """Every family with its labels, of an installation that has some of everything."""
+    show(installation, "0", "a", resources(500, gpus=("0",)))
+    client.get("/healthz")
+    text = client.get("/metrics").text
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): {
+            label for sample in family.samples for label in sample.labels
+        }
+        - {"le"}
+        for family in text_string_to_metric_families(text)
+    }
+
+
+def test_the_page_has_every_metric_with_its_labels(families: dict[str, set[str]]) -> None:
+    assert documented() == {
+        name: labels for name, labels in families.items() if name.startswith("mdf_")
+    }
+
+
+def test_every_query_asks_for_what_is_there(families: dict[str, set[str]]) -> None:
+    for query in queries():
+        asked = re.findall(r"\b((?:mdf|process)_\w+)(?:\{([^}]*)\})?", query)
+        assert asked, query
+        known = {"le", "instance"}
+        for name, matchers in asked:
+            labels = families[name.removesuffix("_bucket")]
+            known |= labels
+            assert set(re.findall(r"(\w+)[=!]", matchers)) <= labels, query
+        for grouped in re.findall(r"(?:by|on) \(([^)]*)\)", query):
+            assert set(grouped.replace(",", " ").split()) <= known, query
+        for opening, closing in ("()", "{}", "[]"):
+            assert query.count(opening) == query.count(closing), query
+
+
+def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+    (group,) = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
+    names = [rule["alert"] for rule in group["rules"]]
+    assert len(names) == len(set(names))
+    for rule in group["rules"]:
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert rule["annotations"].keys() == {"summary", "action"}
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
+    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
