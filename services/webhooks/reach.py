@@ -21,7 +21,7 @@ from services.errors import BadInputError, Problem
 
 MAX_URL = 2000  # characters
 
-_HOST = re.compile(rb"[a-z0-9._-]+|[0-9a-f:.]+")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 # The registries of special addresses (RFC 6890 and after), and multicast. Written out, because
 # Python's own idea of them differs from version to version.
 _CLOSED = tuple(
@@ -91,9 +91,10 @@ class Reach:
             parts = httpx.URL(url)
         except (httpx.InvalidURL, ValueError):
             return "is not a URL: it must look like https://host.example/path"
+        host = parts.raw_host.decode()  # as it is looked up, without a guess at what it stands for
         faults = {
             "must begin with https:// or http://": parts.scheme not in ("http", "https"),
-            "must name a host": _HOST.fullmatch(parts.raw_host) is None,
+            "must name a host": _HOST.fullmatch(host) is None,
             "must not hold a user or a password: check the signature instead": bool(parts.userinfo),
             "must not end in a #fragment": bool(parts.fragment),
             "must have a port from 1 to 65535": parts.port is not None
@@ -101,7 +102,7 @@ class Reach:
             f"must have {MAX_URL} characters at most": len(str(parts)) > MAX_URL,
             "leads into a network that may not be called: only addresses that the whole Internet "
             "reaches may, and networks that the operator lists in MDF_WEBHOOK_NETWORKS": (
-                _is_address(parts.host) and not self.allows(parts.host)
+                _is_address(host) and not self.allows(host)
             ),
         }
         return next((fault for fault, there in faults.items() if there), None)

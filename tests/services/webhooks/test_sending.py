@@ -93,9 +93,10 @@ def test_the_next_address_is_called_if_one_does_not_answer(receive) -> None:
     assert outcome == Outcome(204)
 
 
-def test_a_name_that_is_none_is_a_fault_in_words() -> None:
-    outcome = send("http://nowhere.invalid/")
-    assert outcome == Outcome(None, "the name nowhere.invalid cannot be resolved")
+@pytest.mark.parametrize("name", ["nowhere.invalid", "a..b", "a" * 64 + ".example"])
+def test_a_name_that_is_none_is_a_fault_in_words(name: str) -> None:
+    outcome = send(f"http://{name}/")
+    assert outcome == Outcome(None, f"the name {name} cannot be resolved")
 
 
 def test_a_port_where_nothing_listens_is_a_fault_in_words() -> None:
