@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -213,6 +215,7 @@ class Stack:
                 self._watch_broker()
                 for child in (self._api, *self._workers):
                     self._watch_child(child)
+                    self._limit_log(child)
         except ServiceError as error:
             self._failure = error
         except OSError as error:
@@ -264,8 +267,6 @@ class Stack:
         assert self._lock is not None  # noqa: S101 - for the type checker
         path = self._log_file(child)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        if path.exists() and path.stat().st_size > _LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as log:
             child.process = subprocess.Popen(  # noqa: S603 - our own programs
                 tethered(child.command),
@@ -277,6 +278,18 @@ class Stack:
                 start_new_session=True,  # Ctrl-C is this process's to handle
             )
         child.started = time.monotonic()
+
+    def _limit_log(self, child: _Child) -> None:
+        """Put a long log aside while it is written: its file stays, and begins anew.
+
+        What is written between the copy and the cut is lost.
+        """
+        path = self._log_file(child)
+        with suppress(OSError):  # there is none: no log is a reason to stop
+            if path.stat().st_size > _LOG_BYTES:
+                with suppress(OSError):  # a full disk, say: then the log is what can be spared
+                    shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
 
     def _stop_children(self) -> None:
         self._stop([self._api])
