@@ -8,7 +8,7 @@ import io
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -60,12 +60,17 @@ class Blobs:
         self.location = location
         self.folder: Path | None = None
         self._floor = floor_bytes
+        self._on_full: Callable[[DiskFullError], None] | None = None
         if isinstance(location, Path):
             location.mkdir(parents=True, exist_ok=True)
             self.folder = location
             self._store: ObjectStore = LocalStore(location)
         else:
             self._store = from_url(location)
+
+    def when_full(self, wait: Callable[[DiskFullError], None]) -> None:
+        """From now on, call `wait` when a blob finds no room; when it returns, try again."""
+        self._on_full = wait
 
     def put(self, key: str, content: bytes) -> StoredFile:
         """Store `content`; it is durable and whole when this returns, or not there at all."""
@@ -77,11 +82,21 @@ class Blobs:
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # asks for more than it uses
         size = file.seek(0, io.SEEK_END)
-        file.seek(0)
         self._put(key, file, size)
         return StoredFile(blob=key, size=size, sha256=digest)
 
     def _put(self, key: str, content: bytes | BinaryIO, size: int) -> None:
+        while True:
+            try:
+                return self._put_once(key, content, size)
+            except DiskFullError as error:
+                if self._on_full is None:
+                    raise
+                self._on_full(error)
+
+    def _put_once(self, key: str, content: bytes | BinaryIO, size: int) -> None:
+        if not isinstance(content, bytes):
+            content.seek(0)
         with _storing(key):
             if self.folder is None:
                 obstore.put(self._store, key, content)

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str], computations: Mapping[str, Computation] = COM
         run = JobRun(installation, Claim(job_id, token), stopping)
         name_process(**run.ids, trace_id=telemetry.trace_id())
         _start(lambda: _pulse(run))
+        installation.blobs.when_full(run.wait_for_space)
         execute(installation, run, computations)
     except StaleRunError:
         _end_stale(job_id)

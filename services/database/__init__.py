@@ -16,6 +16,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+# Of the database and its log; of the log's index, which SQLite keeps in a file beside.
+_SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _WRITES = {"mdf_writes": True}
 
 
@@ -68,9 +70,9 @@ def versions() -> list[str]:
 def is_database_full(error: BaseException) -> bool:
     """Whether the database refused to write for want of disk."""
     original = getattr(error, "orig", error)
-    # SQLite's code; and PostgreSQL's, which it gives for its own disk.
+    # SQLite's codes; and PostgreSQL's, which it gives for its own disk.
     return (
-        getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        getattr(original, "sqlite_errorcode", None) in _SQLITE_FULL
         or getattr(original, "sqlstate", None) == "53100"
     )
 

@@ -67,9 +67,10 @@ def train_discriminators(installation: Installation, job: Job, run: JobRun) -> P
     package = run_discriminator_training(spec, seeds, run)
 
     sheet = blobs.put(artifacts.blob_key(job, "contact_sheet"), package.contact_sheet)
+    put = losses.put(blobs, package.files)
 
     def publish(session: Session, job: Job) -> None:
-        files = losses.store(session, blobs, package.files)
+        files = losses.store(session, blobs, package.files, put=put)
         losses.add_trained(session, job=job, manifest=package.manifest.to_dict(), files=files)
         artifacts.publish(session, job, kind="contact_sheet", media_type="image/png", file=sheet)
 

@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -20,19 +21,22 @@ from sqlalchemy.orm import Session
 
 from services import telemetry
 from services.blobs import BlobMissingError
+from services.database import is_database_full
 from services.database.schema import Job, JobEvent, JobSample, now
+from services.errors import DiskFullError
 from services.ids import new_id
 from services.installation import Installation
 from services.jobs import checkpoints, claims, lifecycle, metrics
 from services.jobs.claims import Claim, StaleRunError
 from services.jobs.failures import DeadlineExceededError
 from services.jobs.progress import Progress
-from services.run import Canceled, Signal
+from services.run import Canceled, Paused, Signal
 
 Publish = Callable[[Session, Job], None]
 
 PULSE_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0  # with a database that is away
+_BETWEEN_TELLING_SECONDS = 60.0  # of a full disk
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +64,7 @@ class JobRun:
         self._checkpoint_due = self._renewed + self._settings.checkpoint_seconds
         self._checkpoint_number = 0
         self._asked_to_save = False  # at the last poll
+        self._told_of_disk = -math.inf
         job = self._write_patiently()
         self.ids = {
             "request_id": job.request_id,
@@ -170,6 +175,27 @@ class JobRun:
 
     # What the job process calls.
 
+    def wait_for_space(self, error: DiskFullError) -> None:
+        """Wait a moment because the disk is full: the job keeps its place and what it has done.
+
+        Raises: what the job ends with if something else is asked of it, and `error` where others
+        would wait too, in the transaction that ends it.
+        """
+        if self._concluding:
+            raise error
+        if time.monotonic() - self._told_of_disk > _BETWEEN_TELLING_SECONDS:
+            self._told_of_disk = time.monotonic()
+            _log.warning("job %s waits for space: %s", self.claim.job_id, error.message)
+            content = {"message": f"waits for space on the disk: {error.message}"}
+            with suppress(OperationalError):  # the database may lie on that disk
+                self._write(lambda session: self._record(session, "log", content))
+        time.sleep(PULSE_SECONDS)
+        match self.poll():
+            case Signal.CANCEL:
+                raise Canceled
+            case Signal.PAUSE:
+                raise Paused
+
     def pulse(self) -> None:
         """Write what has been gathered, renew the lease when due, and see what is desired."""
         if self._concluding:
@@ -228,13 +254,13 @@ class JobRun:
             return job
 
     def _write_patiently(self, write: Callable[[Session], object] | None = None) -> Job:
-        """Write, and try again for a while if the database is away or busy."""
+        """Write, and try again for a while if the database is away or busy; on if it is full."""
         end = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 return self._write(write)
             except OperationalError as error:
-                if time.monotonic() > end:
+                if time.monotonic() > end and not is_database_full(error):
                     raise
                 _log.warning("job %s: the database is away: %s", self.claim.job_id, error.orig)
                 time.sleep(PULSE_SECONDS)

@@ -11,6 +11,7 @@ MEDIA_TYPES = {
 
 _losses = Publications(Loss, LossFile, LossFile.loss_id, noun="loss", folder="losses")
 
+put = _losses.put
 store = _losses.store
 add_trained = _losses.add_trained
 add_imported = _losses.add_imported
