@@ -7,6 +7,7 @@ import anyio
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from api.announcements import Announcements
 from api.event_feeds import EventFeeds
 from api.metrics import make_registry
 from api.readiness import Readiness
@@ -27,6 +28,7 @@ class Runtime:
 
     installation: Installation
     dispatcher: Dispatcher
+    announcements: Announcements
     feeds: EventFeeds
     workbench: Workbench  # for losses
     restorers: Workbench  # keeps the models that it used last
@@ -47,6 +49,7 @@ class Runtime:
         return cls(
             installation=installation,
             dispatcher=dispatcher,
+            announcements=Announcements(dispatcher),
             feeds=feeds,
             workbench=Workbench(threads=installation.settings.threads),
             restorers=Workbench(threads=installation.settings.threads),
@@ -64,6 +67,7 @@ class Runtime:
         await self.rates.close()
         self.workbench.close()
         self.restorers.close()
+        self.announcements.close()
         self.dispatcher.close()
 
 

@@ -61,7 +61,7 @@ def create_dataset(
             caller=caller,
         )
         if job is not None:
-            background.add_task(shared.dispatcher.announce, job.id, job.type)
+            background.add_task(shared.announcements.announce, job.id, job.type)
         (described,) = catalogue.describe(session, [dataset])
         location = f"/v1/datasets/{dataset.id}"
         return Created(status=201, body=DatasetOut.of(described), location=location)
@@ -264,7 +264,7 @@ async def _receive(
         )
         offset += len(part)
         if job is not None:
-            await anyio.to_thread.run_sync(shared.dispatcher.announce, job.id, job.type)
+            await shared.announcements.announce(job.id, job.type)
 
     try:
         async for chunk in _chunks(request):

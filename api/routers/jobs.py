@@ -46,7 +46,7 @@ def submit_job(
             priority=wanted.priority,
             deadline=wanted.deadline,
         )
-        background.add_task(shared.dispatcher.announce, row.id, row.type)
+        background.add_task(shared.announcements.announce, row.id, row.type)
         (body,) = described(session, [row], shared)
         return Created(status=202, body=body, location=f"/v1/jobs/{row.id}")
 
@@ -151,7 +151,7 @@ def _steer(
     with shared.installation.database.write() as session:
         row = act(session, job_id, caller)
         if row.state == State.QUEUED:
-            background.add_task(shared.dispatcher.announce, row.id, row.type)
+            background.add_task(shared.announcements.announce, row.id, row.type)
         (job,) = described(session, [row], shared)
         return job
 

@@ -133,7 +133,7 @@ async def restore_image(
             model_id=model_id, image_ids=(image_id,), format=file_format, quality=quality
         )
         row = submission.submit(session, wanted, caller=caller, name=picture.name)
-        background.add_task(shared.dispatcher.announce, row.id, row.type)
+        background.add_task(shared.announcements.announce, row.id, row.type)
         (body,) = described(session, [row], shared)
         return Created(status=202, body=body, location=f"/v1/jobs/{row.id}")
 
