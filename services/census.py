@@ -28,7 +28,6 @@ class Census:
     jobs: Mapping[tuple[str, str], int]  # by type and state
     oldest_queued_seconds: Mapping[str, float]  # by queue
     workers: Sequence[Worker]  # that are alive
-    stored: Mapping[Kind, Use]
     deliveries: Mapping[str, int]  # webhooks' messages by state
     webhooks_disabled: int
     counts: Mapping[Count, Counts]
@@ -48,12 +47,21 @@ def take(session: Session) -> Census:
         jobs={(job_type, state): count for job_type, state, count in jobs},
         oldest_queued_seconds=_oldest(session),
         workers=_alive(session),
-        stored=_stored(session),
         deliveries=dict(session.execute(deliveries).all()),
         webhooks_disabled=session.scalar(disabled) or 0,
         counts={name: tallies.counts(session, name) for name in Count},
         times={name: tallies.times(session, name) for name in Time},
     )
+
+
+def stored(session: Session) -> dict[Kind, Use]:
+    """How much of each kind is stored, over all owners; reads every object's row."""
+    found = dict.fromkeys(KINDS, Use())
+    for of_owner in usage.of_all(session).values():
+        for kind, use in of_owner.kinds.items():
+            before = found[kind]
+            found[kind] = Use(before.count + use.count, before.size + use.size)
+    return found
 
 
 def workers(session: Session, caller: Caller) -> list[tuple[Worker, str | None]]:
@@ -84,12 +92,3 @@ def _oldest(session: Session) -> dict[str, float]:
         queue = QUEUES[job_type]
         waits[queue] = max(waits[queue], (moment - queued).total_seconds())
     return waits
-
-
-def _stored(session: Session) -> dict[Kind, Use]:
-    stored = dict.fromkeys(KINDS, Use())
-    for of_owner in usage.of_all(session).values():
-        for kind, use in of_owner.kinds.items():
-            before = stored[kind]
-            stored[kind] = Use(before.count + use.count, before.size + use.size)
-    return stored

@@ -80,6 +80,7 @@ class Supervisor:
             return
         claim, lock, job = taken
         with _observed(job):
+            _log.info("job %s: attempt %d begins", job.id, job.attempt)
             try:
                 self._show(claim.job_id)
                 self._run(claim, lock)

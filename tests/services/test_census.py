@@ -41,6 +41,7 @@ def test_everything_is_counted(installation: Installation, seed_image: Image, mo
             )
     with installation.database.read() as session:
         counts = census.take(session)
+        stored = {kind: use for kind, use in census.stored(session).items() if use.count}
     assert counts.jobs == {
         ("discriminator_training", "failed"): 3,
         ("discriminator_training", "queued"): 2,
@@ -49,7 +50,6 @@ def test_everything_is_counted(installation: Installation, seed_image: Image, mo
         ("a", jobs[4].id),
         ("b", None),
     ]
-    stored = {kind: use for kind, use in counts.stored.items() if use.count}
     assert stored.keys() == {"images", "models"}
     assert stored["images"] == Use(1, seed_image.size)
     assert stored["models"].size > 1000
