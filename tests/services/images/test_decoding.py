@@ -356,3 +356,13 @@ def test_the_largest_image_is_decoded_within_its_limits() -> None:
     content = file(Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))), "JPEG")
     decoded = decode(content, LIMITS)
     assert (decoded.width, decoded.height) == (5000, 5000)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+def test_the_largest_image_needs_little_memory(mode: str) -> None:
+    image = Image.new(mode, (5000, 5000))
+    options = {"transparency": 0} if mode == "P" else {}
+    content = file(image, "PNG", compress_level=1, **options)
+    # Of the address space, the interpreter and its libraries take about 100 MB.
+    decoded = decode(content, replace(LIMITS, memory_bytes=300_000_000), keep_alpha=True)
+    assert (decoded.width, decoded.height) == (5000, 5000)
