@@ -1,0 +1,82 @@
+"""What the API's process logs, when it is asked for JSON."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.database.schema import Image, Job
+from services.installation import Installation
+
+FORGED = '{"level": "ERROR", "message": "forged"}'
+
+
+@pytest.fixture
+def log(installation: Installation, seed_image: Image, tmp_path: Path) -> list[dict[str, object]]:
+    """What a process of the API logs over its life, in which it was asked a few things."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = installation.settings.model_copy(
+        update={"port": port, "log_format": "json", "log_level": "DEBUG"}
+    )
+    path = tmp_path / "api.log"
+    with path.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"],
+            env={**os.environ, **settings.environment()},
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        await_answer(port)
+        ask(port, seed_image)
+    finally:
+        process.terminate()
+        process.wait(10)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def await_answer(port: int) -> None:
+    end = time.monotonic() + 20
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
+        except httpx.ConnectError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            return
+
+
+def ask(port: int, image: Image) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
+        given = {"seed_image_ids": [image.id], "task": {"kind": "sisr"}, "preset": "quick"}
+        headers = {"X-Request-ID": "mine-1"}
+        assert client.post("/v1/jobs", json=given, headers=headers).status_code == 202
+        client.get("/v1/me?key=hidden", headers={"Authorization": "Bearer mdf_hidden_secret"})
+        client.get(f"/v1/%0A{FORGED}%0D%0A", headers={"X-Request-ID": "not one"})
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        raw.sendall(f"{FORGED}\r\n{FORGED}\r\n\r\n".encode())
+        raw.recv(1000)
+
+
+def test_every_line_is_json_and_a_requests_lines_name_it(
+    log: list[dict[str, object]], installation: Installation
+) -> None:
+    assert {"uvicorn.error", "api.requests"} <= {line["logger"] for line in log}
+    assert "forged" not in {line["message"] for line in log}
+    (submitted,) = [line for line in log if "'/v1/jobs'" in str(line["message"])]
+    assert submitted["request_id"] == "mine-1"
+    (strange,) = [line for line in log if "forged" in str(line["message"]) and "404" in str(line)]
+    assert str(strange["request_id"]).isalnum()
+    assert "hidden" not in str(log)
+    with installation.database.read() as session:
+        (job,) = session.query(Job).all()
+    assert (job.request_id, job.trace) == ("mine-1", None)
