@@ -161,6 +161,14 @@ class Settings(BaseSettings):
             "fails as `worker_lost`",
         ),
     ] = 5
+    stall_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="time without a step of a running job after which its process is ended, "
+            "and another goes on",
+        ),
+    ] = 1800.0
     redispatch_seconds: Annotated[
         float, Field(gt=0, description="age at which a queued job is announced again")
     ] = 10.0

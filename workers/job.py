@@ -15,13 +15,15 @@ from services import telemetry
 from services.installation import Installation
 from services.jobs.claims import Claim, StaleRunError
 from services.jobs.execution import COMPUTATIONS, Computation, execute
-from services.jobs.run import PULSE_SECONDS, JobRun
+from services.jobs.run import PULSE_SECONDS, JobRun, StalledError
 from services.logs import configure_logging, name_process
 from services.processes import die_with_parent
 from services.settings import load_settings
 from workers import STOP
 
-_STALE = 3  # exit code for the log; the supervisor looks at the database instead
+# Exit codes for the log; the supervisor looks at the database instead.
+_STALE = 3
+_STALLED = 4
 _log = logging.getLogger("workers.job")
 
 
@@ -64,6 +66,9 @@ def _pulse(run: JobRun) -> None:
             run.pulse()
         except StaleRunError:
             _end_stale(run.claim.job_id)
+        except StalledError as error:
+            _log.error("job %s: %s", run.claim.job_id, error)  # noqa: TRY400 - says it all
+            os._exit(_STALLED)
         except Exception as error:  # noqa: BLE001 - the database may be away for a while
             _log.warning("job %s: no pulse: %s", run.claim.job_id, error)
 

@@ -40,6 +40,10 @@ _BETWEEN_TELLING_SECONDS = 60.0  # of a full disk
 _log = logging.getLogger(__name__)
 
 
+class StalledError(Exception):
+    """The computation hangs: its process must end, and another attempt is made."""
+
+
 class JobRun:
     """One attempt at one job; `stopping` is set when its worker is being stopped."""
 
@@ -59,7 +63,7 @@ class JobRun:
         self._position: dict[str, int] = {}
         self._latest_values: dict[str, float] = {}
 
-        self._renewed = time.monotonic()
+        self._renewed = self._stepped = time.monotonic()
         self._progress_stored = 0.0
         self._checkpoint_due = self._renewed + self._settings.checkpoint_seconds
         self._checkpoint_number = 0
@@ -116,6 +120,7 @@ class JobRun:
 
     def poll(self) -> Signal:
         """What to do now; the pulse keeps the answer fresh."""
+        self._stepped = time.monotonic()
         if self._stale:
             raise StaleRunError(self.claim.job_id)
         if self._desired == "cancel":
@@ -197,9 +202,14 @@ class JobRun:
                 raise Paused
 
     def pulse(self) -> None:
-        """Write what has been gathered, renew the lease when due, and see what is desired."""
+        """Write what has been gathered, renew the lease when due, and see what is desired.
+
+        Raises: StaleRunError if the job has been taken from this run, StalledError if the
+        computation has not asked what to do for too long.
+        """
         if self._concluding:
             return
+        self._check_stall()
         try:
             due = time.monotonic() - self._renewed >= self._settings.heartbeat_seconds
             job = self._write() if due or self._has_gathered() else self._look()
@@ -245,6 +255,13 @@ class JobRun:
         )
         with self._installation.database.read() as session:
             return session.scalar(query)
+
+    def _check_stall(self) -> None:
+        seconds = time.monotonic() - self._stepped
+        if seconds > self._settings.stall_seconds:
+            said = f"no step for {seconds:.0f} s: the process is ended, and another goes on"
+            self.log(said)
+            raise StalledError(said)
 
     def _look(self) -> Job:
         with self._installation.database.read() as session:
