@@ -2,6 +2,7 @@
 
 import logging
 
+from services import logs
 from services.database.schema import Job, now
 from services.installation import Installation
 from services.jobs import claims
@@ -32,6 +33,7 @@ def take_back(installation: Installation, *, leases_count: bool = True) -> list[
             with installation.database.write() as session:
                 job = claims.release(session, claim, lost=True, max_attempts=settings.max_attempts)
             if job is not None:
-                _log.warning("job %s lost its process; it is now %s", job.id, job.state)
+                with logs.about(job_id=job.id, request_id=job.request_id):
+                    _log.warning("job %s lost its process; it is now %s", job.id, job.state)
                 ended.append(job)
     return ended

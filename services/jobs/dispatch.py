@@ -14,6 +14,7 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
+from services import logs
 from services.jobs.queues import QUEUES
 from services.settings import Settings
 
@@ -60,6 +61,8 @@ def celery_app(settings: Settings) -> Celery:
             "visibility_timeout": 3600,
             "socket_timeout": _TIMEOUT_SECONDS,
             "socket_connect_timeout": _TIMEOUT_SECONDS,
+            # An answer that was lost on its way is not waited for any longer than twice this.
+            "health_check_interval": _TIMEOUT_SECONDS,
             "queue_order_strategy": "priority",
         },
     )
@@ -88,7 +91,8 @@ class Dispatcher:
                     RUN_TASK, args=[job_id], queue=QUEUES[type], connection=connection
                 )
         except (OperationalError, redis.RedisError, OSError) as error:
-            _log.warning("cannot announce job %s: %s", job_id, error)
+            with logs.about(job_id=job_id):
+                _log.warning("cannot announce job %s: %s", job_id, error)
             return False
         return True
 
