@@ -25,6 +25,7 @@ from api.routers import (
     restoration,
     sessions,
     synthesis,
+    usage,
     webhooks,
 )
 from api.runtime import Runtime
@@ -91,6 +92,7 @@ def create_app(installation: Installation) -> FastAPI:
         restoration,
         keys,
         sessions,
+        usage,
         webhooks,
     ):
         app.include_router(module.router)

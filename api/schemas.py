@@ -16,7 +16,7 @@ from pydantic import (
     Tag,
 )
 
-from services import keys
+from services import keys, usage
 from services.access import Scope
 from services.database.schema import (
     Artifact,
@@ -483,6 +483,33 @@ class ComparisonOut(Out):
     maps: list[DifferenceMapOut]
 
 
+class QuotasIn(In):
+    """Quotas of a key; null stands for what the service's settings say."""
+
+    requests_per_minute: Annotated[
+        int | None, Field(ge=1, le=10**9, description="those of a minute at once at most")
+    ] = None
+    stored_bytes: Annotated[
+        int | None, Field(ge=0, le=2**53, description="of all that the key's owner has stored")
+    ] = None
+    queued_jobs: Annotated[int | None, Field(ge=0, le=10**9, description="of the key's owner")] = (
+        None
+    )
+    running_jobs: Annotated[
+        int | None,
+        Field(ge=1, le=10**9, description="of the key's owner; further ones wait in the queue"),
+    ] = None
+
+
+class QuotasOut(Out):
+    """Quotas of a key, or of a caller."""
+
+    requests_per_minute: int | None = None
+    stored_bytes: int | None = None
+    queued_jobs: int | None = None
+    running_jobs: int | None = None
+
+
 class KeyIn(In):
     """A key to be made."""
 
@@ -491,6 +518,16 @@ class KeyIn(In):
         str | None, Field(pattern=keys.OWNER, description="default: the caller's owner")
     ] = None
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
+    quotas: QuotasIn = QuotasIn()
+
+
+class KeyChange(In):
+    """What may be changed of a key."""
+
+    name: Annotated[str | None, Field(pattern=keys.NAME)] = None
+    quotas: Annotated[
+        QuotasIn | None, Field(description="those that are left out stay as they are")
+    ] = None
 
 
 class KeyOut(Out):
@@ -500,6 +537,7 @@ class KeyOut(Out):
     name: str
     owner: str
     scopes: list[Scope]
+    quotas: Annotated[QuotasOut, Field(description="its own; null where the settings hold")]
     created: datetime
     last_used: Annotated[datetime | None, Field(description="to a minute")]
     revoked: datetime | None
@@ -704,6 +742,10 @@ class MeOut(Out):
     owner: str
     scopes: list[Scope]
     key_id: Annotated[str | None, Field(description="null without API keys")]
+    quotas: Annotated[QuotasOut, Field(description="in force; null where there is no limit")]
+    stored_bytes: Annotated[int, Field(description="of the owner")]
+    queued_jobs: Annotated[int, Field(description="of the owner")]
+    running_jobs: Annotated[int, Field(description="of the owner")]
 
 
 class HealthOut(Out):
@@ -717,3 +759,31 @@ class ReadinessOut(Out):
 
     status: Literal["ok", "unavailable"]
     checks: Annotated[dict[str, str], Field(description="`ok`, or what is wrong, by part")]
+
+
+class UseOut(Out):
+    """Objects of one kind."""
+
+    count: int
+    size: Annotated[int, Field(description="of their files, bytes")]
+
+
+class UsageOut(Out):
+    """What an owner has; objects that share a file count it each."""
+
+    owner: str
+    stored_bytes: Annotated[int, Field(description="of all kinds together")]
+    kinds: dict[usage.Kind, UseOut]
+    queued_jobs: int
+    running_jobs: int
+
+    @classmethod
+    def of(cls, owner: str, used: usage.Usage) -> Self:
+        """From the sums over the rows."""
+        return cls(
+            owner=owner,
+            stored_bytes=used.stored_bytes,
+            kinds={kind: UseOut.model_validate(use) for kind, use in used.kinds.items()},
+            queued_jobs=used.queued_jobs,
+            running_jobs=used.running_jobs,
+        )

@@ -11,8 +11,8 @@ from api.creation import Created, Creating
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed
-from api.schemas import KeyIn, KeyOut, MeOut, NewKeyOut
-from services import keys
+from api.schemas import KeyChange, KeyIn, KeyOut, MeOut, NewKeyOut, QuotasOut
+from services import keys, usage
 from services.access import SCOPES
 
 router = APIRouter(prefix="/v1", tags=["access"], route_class=StrictRoute)
@@ -32,7 +32,11 @@ def create_key(caller: Admin, creation: Creating, wanted: KeyIn) -> Response:
 
     def create(session: Session) -> Created:
         key, token = keys.create(
-            session, name=wanted.name, owner=wanted.owner or caller.owner, scopes=wanted.scopes
+            session,
+            name=wanted.name,
+            owner=wanted.owner or caller.owner,
+            scopes=wanted.scopes,
+            quotas=wanted.quotas.model_dump(),
         )
         shown = KeyOut.model_validate(key).model_dump()
         return Created(
@@ -82,6 +86,19 @@ def get_key(key_id: KeyId, installed: Installed) -> KeyOut:
         return KeyOut.model_validate(keys.get(session, key_id))
 
 
+@router.patch(
+    "/api-keys/{key_id}",
+    operation_id="change_api_key",
+    dependencies=[ADMINS_ONLY],
+    responses=documented(400, 401, 403, 404, 413, 415, 422),
+)
+def change_key(key_id: KeyId, installed: Installed, change: KeyChange) -> KeyOut:
+    """Rename a key, or give it other quotas; they hold from its next request on."""
+    quotas = None if change.quotas is None else change.quotas.model_dump(exclude_unset=True)
+    with installed.database.write() as session:
+        return KeyOut.model_validate(keys.change(session, key_id, name=change.name, quotas=quotas))
+
+
 @router.delete(
     "/api-keys/{key_id}",
     status_code=204,
@@ -96,7 +113,17 @@ def revoke_key(key_id: KeyId, installed: Installed) -> None:
 
 
 @router.get("/me", operation_id="get_me", responses=documented(401, 403))
-def get_me(caller: Reader) -> MeOut:
-    """Whom the service takes the caller for."""
+def get_me(caller: Reader, installed: Installed) -> MeOut:
+    """Whom the service takes the caller for, and what that one may have and has."""
     scopes = [scope for scope in SCOPES if scope in caller.scopes]
-    return MeOut(owner=caller.owner, scopes=scopes, key_id=caller.key_id)
+    with installed.database.read() as session:
+        used = usage.of_owner(session, caller.owner)
+    return MeOut(
+        owner=caller.owner,
+        scopes=scopes,
+        key_id=caller.key_id,
+        quotas=QuotasOut.model_validate(caller.quotas),
+        stored_bytes=used.stored_bytes,
+        queued_jobs=used.queued_jobs,
+        running_jobs=used.running_jobs,
+    )

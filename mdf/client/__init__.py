@@ -50,8 +50,11 @@ from mdf.client.records import (
     ModelFile,
     Page,
     Progress,
+    Quotas,
     Sample,
     Term,
+    Usage,
+    Use,
     Webhook,
     Worker,
     parse,
@@ -84,8 +87,11 @@ __all__ = [
     "ModelFile",
     "Page",
     "Progress",
+    "Quotas",
     "Sample",
     "Term",
+    "Usage",
+    "Use",
     "Webhook",
     "Worker",
 ]
@@ -263,8 +269,16 @@ class Client:
         return records(Worker, self._transport.get("/v1/workers"))
 
     def me(self) -> Me:
-        """Who the server takes this client for."""
+        """Who the server takes this client for, and what that one may have and has."""
         return parse(Me, self._transport.get("/v1/me"))
+
+    def usage(self, owner: str | None = None) -> Usage:
+        """What an owner has: the client's own, or, for an admin, another one."""
+        return parse(Usage, self._transport.get("/v1/usage", owner=owner))
+
+    def all_usage(self) -> tuple[Usage, ...]:
+        """What each owner has who has anything; needs the scope `admin`."""
+        return records(Usage, self._transport.get("/v1/usage/all"))
 
     def close(self) -> None:
         """Close all connections."""

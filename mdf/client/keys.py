@@ -1,6 +1,6 @@
 """`client.keys`: who may call the service."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mdf.client.pages import iterate, page
 from mdf.client.records import ApiKey, Page, parse
@@ -8,21 +8,29 @@ from mdf.client.transport import Transport
 
 
 class Keys:
-    """Create, list and revoke API keys; needs the scope `admin`."""
+    """Create, list, change and revoke API keys; needs the scope `admin`."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def create(
-        self, name: str, *, owner: str | None = None, scopes: Sequence[str] = ("read", "write")
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        scopes: Sequence[str] = ("read", "write"),
+        quotas: Mapping[str, int | None] | None = None,
     ) -> ApiKey:
         """Make a key; `ApiKey.secret` is its token, told this once only.
 
-        Sent once: a repeat would be answered without the token.
+        Its `quotas` are those of `Quotas`, by name; where it has none, the service's settings
+        hold. Sent once: a repeat would be answered without the token.
         """
         content: dict[str, object] = {"name": name, "scopes": [*scopes]}
         if owner is not None:
             content["owner"] = owner
+        if quotas:
+            content["quotas"] = dict(quotas)
         return parse(ApiKey, self._transport.act("/v1/api-keys", json=content))
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[ApiKey]:
@@ -32,6 +40,22 @@ class Keys:
     def iterate(self) -> Iterator[ApiKey]:
         """All keys, newest first, fetched a page at a time."""
         return iterate(self._transport, ApiKey, "/v1/api-keys")
+
+    def change(
+        self,
+        key_id: str,
+        *,
+        name: str | None = None,
+        quotas: Mapping[str, int | None] | None = None,
+    ) -> ApiKey:
+        """Rename a key, or set quotas of it by name; None gives one back to the settings."""
+        content: dict[str, object] = {}
+        if name is not None:
+            content["name"] = name
+        if quotas:
+            content["quotas"] = dict(quotas)
+        changed = self._transport.act(f"/v1/api-keys/{key_id}", method="PATCH", json=content)
+        return parse(ApiKey, changed)
 
     def revoke(self, key_id: str) -> None:
         """Refuse the key from now on."""

@@ -279,6 +279,16 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Quotas:
+    """How much a caller may have; None for what the settings say, or where there is no limit."""
+
+    requests_per_minute: int | None = None
+    stored_bytes: int | None = None
+    queued_jobs: int | None = None
+    running_jobs: int | None = None
+
+
+@dataclass(frozen=True)
 class ApiKey:
     """A caller's key. `secret`, the bearer token, is there only when the key is created."""
 
@@ -290,6 +300,7 @@ class ApiKey:
     last_used: datetime | None = None
     revoked: datetime | None = None
     secret: str | None = None
+    quotas: Quotas | None = None  # its own
 
 
 @dataclass(frozen=True)
@@ -347,6 +358,29 @@ class Me:
     owner: str
     scopes: tuple[str, ...]
     key_id: str | None = None
+    quotas: Quotas | None = None  # in force
+    stored_bytes: int | None = None  # of the owner, as are these
+    queued_jobs: int | None = None
+    running_jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Use:
+    """Objects of one kind, and the bytes of their files."""
+
+    count: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an owner has stored, by kind, and how many jobs wait and run."""
+
+    owner: str
+    stored_bytes: int
+    kinds: dict[str, Use]
+    queued_jobs: int
+    running_jobs: int
 
 
 @dataclass(frozen=True)
@@ -414,7 +448,11 @@ def _convert(kind: Any, value: Any) -> Any:
     if get_origin(kind) is tuple:
         return tuple(_convert(get_args(kind)[0], item) for item in value)
     if get_origin(kind) is dict:
-        return dict(value)
+        held = get_args(kind)[1]
+        return {
+            name: _convert(held, item) if is_dataclass(held) else item
+            for name, item in value.items()
+        }
     if kind is datetime:
         return datetime.fromisoformat(value)
     if isinstance(kind, type) and is_dataclass(kind):

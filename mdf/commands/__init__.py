@@ -20,6 +20,7 @@ from mdf.commands.restore_train import restore_train
 from mdf.commands.serve import serve
 from mdf.commands.terminal import out
 from mdf.commands.train import train
+from mdf.commands.usage import usage
 
 app = typer.Typer(
     name="mdf",
@@ -31,7 +32,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, demo, train, restore_train, restore, migrate, backup, restore_backup):
+for command in (
+    serve,
+    demo,
+    train,
+    restore_train,
+    restore,
+    usage,
+    migrate,
+    backup,
+    restore_backup,
+):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(losses.app, name="losses")

@@ -1,10 +1,10 @@
 """The API keys in this machine's database, without a server in between."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from mdf.client import ApiKey
+from mdf.client import ApiKey, Quotas
 from mdf.commands.checkout import server_code
 
 if TYPE_CHECKING:
@@ -34,7 +34,14 @@ class LocalKeys:
     def __init__(self, database: "Database") -> None:
         self._database = database
 
-    def create(self, name: str, *, owner: str | None, scopes: Sequence[str]) -> ApiKey:
+    def create(
+        self,
+        name: str,
+        *,
+        owner: str | None,
+        scopes: Sequence[str],
+        quotas: Mapping[str, int | None] | None,
+    ) -> ApiKey:
         """Make a key; `ApiKey.secret` is its token, told this once only."""
         from services import keys
         from services.access import LOCAL
@@ -42,7 +49,7 @@ class LocalKeys:
         owner = LOCAL.owner if owner is None else owner
         wanted = cast("Sequence[Scope]", scopes)  # checked by `keys.create`
         with self._database.write() as session:
-            row, token = keys.create(session, name=name, owner=owner, scopes=wanted)
+            row, token = keys.create(session, name=name, owner=owner, scopes=wanted, quotas=quotas)
             return _record(row, secret=token)
 
     def iterate(self) -> Iterator[ApiKey]:
@@ -57,6 +64,15 @@ class LocalKeys:
                 cursor = page.next_cursor
                 if cursor is None:
                     return
+
+    def change(
+        self, key_id: str, *, name: str | None, quotas: Mapping[str, int | None] | None
+    ) -> ApiKey:
+        """Rename a key, or set quotas of it by name; None gives one back to the settings."""
+        from services import keys
+
+        with self._database.write() as session:
+            return _record(keys.change(session, key_id, name=name, quotas=quotas))
 
     def revoke(self, key_id: str) -> None:
         """Refuse the key from now on."""
@@ -76,4 +92,5 @@ def _record(row: "Row", secret: str | None = None) -> ApiKey:
         last_used=row.last_used,
         revoked=row.revoked,
         secret=secret,
+        quotas=Quotas(**row.quotas),
     )

@@ -61,9 +61,9 @@ def job_id(client: TestClient, image_id: str) -> str:
 def make_key(installation: Installation) -> Callable[..., dict[str, str]]:
     """Make a key; gives the headers that show it."""
 
-    def make(*scopes: Scope, owner: str = "anna") -> dict[str, str]:
+    def make(*scopes: Scope, owner: str = "anna", **quotas: int) -> dict[str, str]:
         with installation.database.write() as session:
-            _, token = keys.create(session, name="test", owner=owner, scopes=scopes)
+            _, token = keys.create(session, name="test", owner=owner, scopes=scopes, quotas=quotas)
         return {"Authorization": f"Bearer {token}"}
 
     return make

@@ -104,9 +104,12 @@ RULES: dict[str, Rule] = {
     "GET /v1/me": read(),
     "GET /metrics": read(),
     "GET /v1/workers": read(),
+    "GET /v1/usage": read(),
+    "GET /v1/usage/all": Rule("admin"),
     "POST /v1/api-keys": Rule("admin", 201, send=json(name="x", scopes=["read"])),
     "GET /v1/api-keys": Rule("admin"),
     "GET /v1/api-keys/{key_id}": Rule("admin"),
+    "PATCH /v1/api-keys/{key_id}": Rule("admin", send=json(name="renamed")),
     "DELETE /v1/api-keys/{key_id}": Rule("admin", 204),
     "GET /v1/images": read(),
     "GET /v1/images/{image_id}": read(),
@@ -403,7 +406,7 @@ def test_lists_hold_what_is_the_callers_and_all_for_an_admin(
 
 
 def is_list(name: str, rule: Rule) -> bool:
-    whole_house = {"/v1/workers", "/v1/me", "/v1/session"}
+    whole_house = {"/v1/workers", "/v1/me", "/v1/session", "/v1/usage"}
     method, path = name.split()
     return (
         method == "GET"

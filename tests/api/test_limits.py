@@ -8,11 +8,11 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from services import keys
-from services.access import SCOPES
 from services.embedded.broker import EmbeddedRedis
 from services.installation import Installation
 from services.settings import Settings
 
+MakeKey = Callable[..., dict[str, str]]
 Problem = Callable[..., dict[str, object]]
 
 
@@ -31,15 +31,6 @@ def client(installation: Installation) -> Iterator[TestClient]:
         yield connected
 
 
-def make_key(installation: Installation, **quotas: int) -> dict[str, str]:
-    """The header of a new key with these quotas."""
-    with installation.database.write() as session:
-        _, token = keys.create(
-            session, name="k", owner="alice", scopes=SCOPES, quotas=quotas or None
-        )
-    return {"Authorization": f"Bearer {token}"}
-
-
 @pytest.fixture(params=["with Redis", "without Redis"])
 def keeper(request: pytest.FixtureRequest) -> str:
     """Where the buckets are."""
@@ -49,10 +40,10 @@ def keeper(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_key_may_send_as_many_requests_as_its_quota(
-    keeper: str, client: TestClient, installation: Installation, assert_problem: Problem
+    keeper: str, client: TestClient, make_key: MakeKey, assert_problem: Problem
 ) -> None:
-    hasty = make_key(installation, requests_per_minute=5)
-    patient = make_key(installation)
+    hasty = make_key("admin", requests_per_minute=5)
+    patient = make_key("admin")
     answers = [client.get("/v1/jobs", headers=hasty) for _ in range(7)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
     assert [answer.headers["RateLimit"] for answer in answers] == [
@@ -76,9 +67,9 @@ def test_a_key_may_send_as_many_requests_as_its_quota(
 
 
 def test_what_is_refused_costs_nothing_and_the_bucket_fills_evenly(
-    keeper: str, client: TestClient, installation: Installation
+    keeper: str, client: TestClient, make_key: MakeKey
 ) -> None:
-    hasty = make_key(installation, requests_per_minute=60)  # one each second
+    hasty = make_key("admin", requests_per_minute=60)  # one each second
     while client.get("/v1/me", headers=hasty).status_code == 200:
         pass
     for _ in range(10):
@@ -89,9 +80,9 @@ def test_what_is_refused_costs_nothing_and_the_bucket_fills_evenly(
 
 
 def test_several_processes_share_the_buckets(
-    broker: EmbeddedRedis, client: TestClient, installation: Installation
+    broker: EmbeddedRedis, client: TestClient, installation: Installation, make_key: MakeKey
 ) -> None:
-    hasty = make_key(installation, requests_per_minute=4)
+    hasty = make_key("admin", requests_per_minute=4)
     with TestClient(create_app(installation), base_url="http://mdf.example") as other:
         answers = [
             each.get("/v1/jobs", headers=hasty).status_code
@@ -102,9 +93,9 @@ def test_several_processes_share_the_buckets(
 
 
 def test_redis_may_go_and_come_back(
-    broker: EmbeddedRedis, client: TestClient, installation: Installation
+    broker: EmbeddedRedis, client: TestClient, make_key: MakeKey
 ) -> None:
-    hasty = make_key(installation, requests_per_minute=3)
+    hasty = make_key("admin", requests_per_minute=3)
     ask = lambda: client.get("/v1/jobs", headers=hasty)  # noqa: E731
     assert [ask().status_code for _ in range(2)] == [200, 200]
     broker.stop()
@@ -123,11 +114,15 @@ def test_without_keys_requests_are_not_counted(installation: Installation) -> No
 
 
 def test_guessing_keys_is_refused_by_address(
-    keeper: str, client: TestClient, installation: Installation, assert_problem: Problem
+    keeper: str,
+    client: TestClient,
+    make_key: MakeKey,
+    assert_problem: Problem,
+    installation: Installation,
 ) -> None:
-    right = make_key(installation)
+    right = make_key("admin")
     assert client.get("/v1/jobs", headers=right).status_code == 200
-    unused = make_key(installation)
+    unused = make_key("admin")
     wrong = [{"Authorization": f"Bearer mdf_{n:032x}_{'x' * 43}"} for n in range(5)]
     answers = [client.get("/v1/jobs", headers=headers) for headers in wrong]
     assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 2
@@ -142,17 +137,17 @@ def test_guessing_keys_is_refused_by_address(
         assert neighbour.get("/v1/jobs", headers=unused).status_code == 200
 
 
-def test_logging_in_is_limited_too(client: TestClient, installation: Installation) -> None:
-    make_key(installation)
+def test_logging_in_is_limited_too(client: TestClient, make_key: MakeKey) -> None:
+    make_key("admin")
     wrong = {"api_key": "mdf_" + "0" * 32 + "_" + "x" * 43}
     answers = [client.post("/v1/session", json=wrong).status_code for _ in range(4)]
     assert answers == [401] * 3 + [429]
 
 
 def test_a_known_key_is_known_no_more_once_it_is_revoked(
-    client: TestClient, installation: Installation
+    client: TestClient, installation: Installation, make_key: MakeKey
 ) -> None:
-    make_key(installation)
+    make_key("admin")
     with installation.database.write() as session:
         key, token = keys.create(session, name="k", owner="bob", scopes=["read"])
     headers = {"Authorization": f"Bearer {token}"}
@@ -163,8 +158,8 @@ def test_a_known_key_is_known_no_more_once_it_is_revoked(
     assert answers == [401] * 3 + [429]
 
 
-def test_asking_without_a_key_is_no_guess(client: TestClient, installation: Installation) -> None:
-    make_key(installation)
+def test_asking_without_a_key_is_no_guess(client: TestClient, make_key: MakeKey) -> None:
+    make_key("admin")
     assert {client.get("/v1/jobs").status_code for _ in range(8)} == {401}
 
 
@@ -178,9 +173,14 @@ def test_asking_without_a_key_is_no_guess(client: TestClient, installation: Inst
     ],
 )
 def test_an_address_is_as_much_as_one_sender_has(
-    installation: Installation, broker: EmbeddedRedis, first: str, second: str, same: bool
+    installation: Installation,
+    broker: EmbeddedRedis,
+    first: str,
+    second: str,
+    same: bool,
+    make_key: MakeKey,
 ) -> None:
-    make_key(installation)
+    make_key("admin")
     wrong = {"Authorization": f"Bearer mdf_{'0' * 32}_{'x' * 43}"}
     statuses = []
     for address in (first, second):
