@@ -149,10 +149,10 @@ def _submit(house) -> str:
 @contextmanager
 def _broken(house, scenario) -> Iterator[list[str]]:
     """Break the broker inside, with both slots busy and jobs waiting; then all must be done."""
-    long = [house.submit("steps=100") for _ in range(2)]
+    long = [house.submit("steps=50") for _ in range(2)]
     for job_id in long:
         house.wait_for(job_id, "running")
-    waiting = [house.submit("steps=2") for _ in range(2)]
+    waiting = [house.submit("steps=2")]
     yield waiting
     back = now()
     waiting.append(_submit(house))

@@ -8,9 +8,9 @@ from services.database.schema import JobEvent
 
 
 def test_a_message_that_comes_again_and_again_is_one_claim(house, count, figures):
-    deliveries = count(short=300, full=1000)
+    deliveries = count(short=100, full=1000)
     with figures("6", "deliveries of one job's id", deliveries) as scenario:
-        for _ in range(3):
+        for _ in range(2):
             house.worker()
         first = house.submit("steps=20", announce=False)
         others = [house.submit("steps=2", announce=False) for _ in range(5)]

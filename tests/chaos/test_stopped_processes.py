@@ -26,7 +26,7 @@ def settings(settings: Settings) -> Settings:
 
 def test_what_was_stopped_beyond_its_lease_writes_nothing(house, count, chance, figures):
     with figures(
-        "4", "SIGSTOP beyond the lease, then SIGCONT", count(short=2, full=30)
+        "4", "SIGSTOP beyond the lease, then SIGCONT", count(short=1, full=30)
     ) as scenario:
         for _ in range(2):
             house.worker(STAMPING)
