@@ -5,7 +5,9 @@ are closed to them: its own services, its neighbours, the cloud's metadata.
 """
 
 import re
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -18,6 +20,7 @@ from ipaddress import (
 import httpx
 
 from services.errors import BadInputError, Problem
+from services.exposure import is_loopback
 
 MAX_URL = 2000  # characters
 
@@ -92,6 +95,7 @@ class Reach:
         except (httpx.InvalidURL, ValueError):
             return "is not a URL: it must look like https://host.example/path"
         host = parts.raw_host.decode()  # as it is looked up, without a guess at what it stands for
+        address = _address(host)
         faults = {
             "must begin with https:// or http://": parts.scheme not in ("http", "https"),
             "must name a host": _HOST.fullmatch(host) is None,
@@ -102,15 +106,16 @@ class Reach:
             f"must have {MAX_URL} characters at most": len(str(parts)) > MAX_URL,
             "leads into a network that may not be called: only addresses that the whole Internet "
             "reaches may, and networks that the operator lists in MDF_WEBHOOK_NETWORKS": (
-                _is_address(host) and not self.allows(host)
+                address is not None and not self.allows(address)
             ),
         }
         return next((fault for fault, there in faults.items() if there), None)
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+def _address(host: str) -> str | None:
+    """The address that a host is without being looked up, in any way of writing one."""
+    with suppress(ValueError):
+        return str(ip_address(host))
+    with suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(host))  # such as 127.1 and 2130706433
+    return "127.0.0.1" if is_loopback(host) else None
