@@ -67,7 +67,7 @@ def _pulse(run: JobRun) -> None:
         except StaleRunError:
             _end_stale(run.claim.job_id)
         except StalledError as error:
-            _log.error("job %s: %s", run.claim.job_id, error)  # noqa: TRY400 - says it all
+            _log.error("job %s: %s", run.claim.job_id, error)
             os._exit(_STALLED)
         except Exception as error:  # noqa: BLE001 - the database may be away for a while
             _log.warning("job %s: no pulse: %s", run.claim.job_id, error)
