@@ -412,13 +412,17 @@ class Tree:
                 found.setdefault(_part(process.cmdline()), []).append(process)
         return found
 
-    def kill(self) -> list[psutil.Process]:
-        """End the root without a warning; returns those of its processes that did not follow."""
-        everything = [self.root, *self.root.children(recursive=True)]
-        self.root.kill()
-        self.root.wait()
-        _, left = psutil.wait_procs(everything[1:], timeout=5)
-        return left
+    def left(self) -> list[psutil.Process]:
+        """Processes of a root that was killed which have not followed it within seconds."""
+        self.root.wait(5)
+        mine = [process for process in psutil.process_iter() if self._is_mine(process)]
+        return psutil.wait_procs(mine, timeout=5)[1]
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("TMPDIR") == str(self.temporary)
+        except psutil.Error:  # it has ended, or is another user's
+            return False
 
     def stop(self) -> None:
         """Ask it to end, in order."""
@@ -496,6 +500,42 @@ def _faults(installation: Installation, job_ids: Sequence[str]) -> Iterator[str]
         else:
             if sha256(content).hexdigest() != file.sha256:
                 yield f"{file.blob} is not what its row says"
+
+
+class Journal:
+    """What counting jobs have done, step by step, whatever became of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def steps(self, job_id: str) -> list[tuple[int, int, float, float]]:
+        """The steps: token, number, beginning and end in seconds of the monotonic clock."""
+        path = self._folder / job_id
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(int(a), int(b), float(c), float(d)) for a, b, c, d in map(str.split, lines)]
+
+    def lost_work(self, job_id: str) -> list[float]:
+        """For each attempt that was lost, the seconds of work that were done again.
+
+        The step that was under way when a checkpoint fell due is not counted: nothing can
+        be saved in the middle of a step.
+        """
+        attempts: dict[int, list[tuple[int, float]]] = {}
+        for token, step, began, ended in self.steps(job_id):
+            attempts.setdefault(token, []).append((step, ended - began))
+        return [
+            sum([seconds for step, seconds in lost if step >= following[0][0]][:-1])
+            for lost, following in pairwise(attempts.values())
+        ]
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """Where counting jobs of this test note what they do."""
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    monkeypatch.setenv("COUNTING_JOURNAL", str(folder))
+    return Journal(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,6 +1,7 @@
 """A job process whose computation counts: a program for tests of the engine around it.
 
-What it does stands in the job's name: `steps=20 step_seconds=0.05 crash_at=7`. In the folder
+What it does stands in the job's name: `steps=20 step_seconds=0.05 crash_at=7`; what it stores
+has at least `pad` bytes. In the folder
 COUNTING_JOURNAL, if there is one, it notes each step that it has done, by job: token, step,
 beginning and end in seconds of the monotonic clock.
 """
@@ -26,7 +27,7 @@ from workers.job import main
 def count(installation: Installation, job: Job, run: JobRun) -> Callable[[Session, Job], None]:
     """Count to `steps`, and publish the digits: resumed or not, they must be the same."""
     options = {name: float(value) for name, value in (word.split("=") for word in job.name.split())}
-    steps = int(options.get("steps", 20))
+    steps, pad = int(options.get("steps", 20)), int(options.get("pad", 0))
     state = run.load_checkpoint()
     counted: list[int] = [] if state is None else json.loads(state)
     for step in range(len(counted) + 1, steps + 1):
@@ -34,6 +35,8 @@ def count(installation: Installation, job: Job, run: JobRun) -> Callable[[Sessio
         time.sleep(options.get("step_seconds", 0.02))
         if step == options.get("crash_at"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if step == options.get("hang_at"):
+            time.sleep(3600)
         if step == options.get("raise_at"):
             raise KeyError("a secret of the house")
         _note(run, step, began)
@@ -44,12 +47,12 @@ def count(installation: Installation, job: Job, run: JobRun) -> Callable[[Sessio
         if signal_ is Signal.CANCEL and "stubborn" not in options:
             raise Canceled
         if signal_ in (Signal.CHECKPOINT, Signal.PAUSE):
-            run.save_checkpoint(json.dumps(counted).encode())
+            run.save_checkpoint(json.dumps(counted).encode().ljust(pad))
         if signal_ is Signal.PAUSE:
             raise Paused
         if signal_ is Signal.FINISH:
             break
-    content = json.dumps(counted).encode()
+    content = json.dumps(counted).encode().ljust(pad)
     stored = installation.blobs.put(f"artifacts/{job.id}/count", content)
 
     def publish(session: Session, job: Job) -> None:
