@@ -8,7 +8,6 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     JsonValue,
@@ -21,13 +20,14 @@ from pydantic import (
 from services.distortions import AnyDistortion, Distortion, GaussianNoise, Jpeg
 from services.distortions.parameter import Bounds
 from services.errors import BadInputError, Problem
+from services.exact import Exact
 
 Preset = Literal["paper", "published", "quick"]
 
 KERNEL = 3  # side of every convolution, px
 
 
-class Recipe(BaseModel):
+class Recipe(Exact):
     """How the discriminators are trained. The defaults are the paper's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -166,7 +166,7 @@ PRESETS: dict[Preset, Recipe] = {
 }
 
 
-class _Task(BaseModel):
+class _Task(Exact):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -232,7 +232,7 @@ Overrides = Annotated[
 ]
 
 
-class DiscriminatorTraining(BaseModel):
+class DiscriminatorTraining(Exact):
     """A Phase 1 job: train the loss of `task` on the seed images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -240,7 +240,12 @@ class DiscriminatorTraining(BaseModel):
     type: Literal["discriminator_training"] = "discriminator_training"
     seed_image_ids: Annotated[
         tuple[str, ...],
-        Field(min_length=1, max_length=16, description="one pyramid is made of each"),
+        Field(
+            min_length=1,
+            max_length=16,
+            description="one pyramid is made of each",
+            json_schema_extra={"uniqueItems": True},
+        ),
     ]
     task: Task
     preset: Annotated[Preset, Field(description="recipe to start from")] = "paper"

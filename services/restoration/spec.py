@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from services.exact import Exact
 
 PictureFormat = Literal["png", "jpeg", "webp"]
 Quality = Annotated[
@@ -19,7 +21,7 @@ SUFFIXES: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".w
 MAX_IMAGES = 1000
 
 
-class Restoration(BaseModel):
+class Restoration(Exact):
     """Restore images with a model of the catalogue."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +30,12 @@ class Restoration(BaseModel):
     model_id: Annotated[str, Field(max_length=64, description="`model_…`")]
     image_ids: Annotated[
         tuple[str, ...] | None,
-        Field(min_length=1, max_length=MAX_IMAGES, description="`img_…`, or else `dataset_id`"),
+        Field(
+            min_length=1,
+            max_length=MAX_IMAGES,
+            description="`img_…`, or else `dataset_id`",
+            json_schema_extra={"uniqueItems": True},
+        ),
     ] = None
     dataset_id: Annotated[
         str | None, Field(max_length=64, description="`ds_…`: all its images, or else `image_ids`")
