@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from services.exact import Exact
 
 
-class _Source(BaseModel):
+class _Source(Exact):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

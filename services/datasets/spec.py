@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from services.exact import Exact
 
 
-class DatasetImport(BaseModel):
+class DatasetImport(Exact):
     """Import one data set; made by the service itself when all of its source is there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

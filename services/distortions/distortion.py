@@ -6,13 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from services.exact import Exact
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
-class Distortion(BaseModel, ABC):
+class Distortion(Exact, ABC):
     """One way to degrade an image; torch is imported only when it is applied.
 
     A subclass names itself by a literal field `kind`, has pairs annotated with `Bounds`

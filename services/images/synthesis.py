@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from services.errors import BadInputError, Problem
+from services.exact import Exact
 from services.images.resampling import resize
 
 Pixels = NDArray[np.uint8]
@@ -14,7 +15,7 @@ Pixels = NDArray[np.uint8]
 _SMALLEST_LEVEL = 8  # shorter side at which a Laplacian pyramid ends, px
 
 
-class _Synthesis(BaseModel):
+class _Synthesis(Exact):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     random_seed: Annotated[

@@ -7,7 +7,9 @@ import math
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from services.exact import Exact
 
 GIB = 1024**3
 
@@ -28,7 +30,7 @@ _Beta1 = Annotated[float, Field(ge=0, lt=1, description="decay of the first mome
 _Beta2 = Annotated[float, Field(ge=0, lt=1, description="decay of the second moment")]
 
 
-class _Part(BaseModel):
+class _Part(Exact):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -136,7 +138,7 @@ class Adversary(_Part):
     weight_decay: _WeightDecay = 0.0
 
 
-class RestorationRecipe(BaseModel):
+class RestorationRecipe(Exact):
     """How a restorer is trained. The presets say what the papers do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from services.errors import BadInputError
+from services.exact import Exact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ def _odd(side: int) -> int:
 OddSide = Annotated[int, Field(ge=3, le=255), AfterValidator(_odd)]
 
 
-class _Spec(BaseModel):
+class _Spec(Exact):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     JsonValue,
@@ -20,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from services.exact import Exact
 from services.phase2 import objective
 from services.phase2.hyperparameters import METRIC_SIDES, RestorationRecipe
 from services.phase2.objective import AnyLoss, Schedule
@@ -33,7 +33,7 @@ __all__ = ["PRESETS", "PresetName", "RestorationTraining", "RestorerPlan", "reso
 ADVERSARIAL_PATCH = 32
 
 
-class RestorerPlan(BaseModel):
+class RestorerPlan(Exact):
     """All that a training is, but its images: every default filled in, all parts in accord."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -178,7 +178,7 @@ Overrides = Annotated[
 ]
 
 
-class RestorationTraining(BaseModel):
+class RestorationTraining(Exact):
     """A Phase 2 job: train a network on a data set to undo the task's degradation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from services.distortions import BayerMosaic, Distortion, PoissonGaussianNoise
 from services.distortions.parameter import Bounds
+from services.exact import Exact
 from services.images.resampling import Kernel
 from services.phase1.recipe import Custom, Denoising, JpegRestoration
 
 
-class SuperResolution(BaseModel):
+class SuperResolution(Exact):
     """Single-image super-resolution: the input is the image, shrunk and rounded to 8 bits.
 
     A network that enlarges takes the small image. One that does not (`scale` 1, as SRCNN) takes
@@ -33,7 +34,7 @@ class SuperResolution(BaseModel):
         return []
 
 
-class Demosaicking(BaseModel):
+class Demosaicking(Exact):
     """Joint denoising and demosaicking (Zhao et al. 2017, section IV-A).
 
     Sensor noise of variance a·x + b, clipped, then a Bayer mosaic interpolated bilinearly.

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from services.exact import Exact
 
 if TYPE_CHECKING:
     from models.restorers.restorer import Restorer
@@ -16,7 +18,7 @@ Width = Annotated[int, Field(ge=1, le=512, description="channels of the features
 Colours = Annotated[Literal[1, 3], Field(description="of the image: 1 grey, 3 RGB")]
 
 
-class _Network(BaseModel):
+class _Network(Exact):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def build(self) -> Restorer:
