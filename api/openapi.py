@@ -59,6 +59,9 @@ def _document(app: FastAPI) -> Schema:
         for parameter in operation.get("parameters", ()):
             _leave_out_null(parameter)
     _require_tags(document, schemas)
+    for name, schema in schemas.items():
+        if name.startswith("Body_"):  # FastAPI's names of forms
+            schema["additionalProperties"] = False
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     return document

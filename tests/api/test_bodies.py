@@ -96,3 +96,12 @@ def test_many_uploads_of_one_picture_are_one_image(live, installation: Installat
     assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len(installation.blobs.keys("images")) == 1
+
+
+def test_a_form_has_no_field_that_nobody_reads(client, assert_problem) -> None:
+    files = {"file": ("x.png", b"anything"), "picture": (None, "y"), "alt": (None, "z")}
+    problem = assert_problem(client.post("/v1/images", files=files), 422, "bad_input")
+    assert problem["errors"] == [
+        {"pointer": "/picture", "detail": "is not a known field"},
+        {"pointer": "/alt", "detail": "is not a known field"},
+    ]
