@@ -25,12 +25,15 @@ _TALKATIVE = ("httpx", "httpcore", "urllib3")
 # Also those that turn the direction of a text round, or begin a line for some readers only.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _log = logging.getLogger(__name__)
+_settings: Settings | None = None
 _process_ids: dict[str, str | int] = {}
 _bound_ids: ContextVar[Mapping[str, str | int] | None] = ContextVar("ids", default=None)
 
 
 def configure_logging(settings: Settings, **ids: str | int) -> None:
     """Log to standard error; `ids` stand in every line of this process."""
+    global _settings  # noqa: PLW0603 - one log a process
+    _settings = settings
     name_process(**ids)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_FORMATTERS[settings.log_format]())
@@ -40,6 +43,11 @@ def configure_logging(settings: Settings, **ids: str | int) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.excepthook = _log_end
     threading.excepthook = _log_end_of_thread
+
+
+def settings_in_force() -> Settings | None:
+    """What this process was told to log by, for processes that it starts; None if it was not."""
+    return _settings
 
 
 def name_process(**ids: str | int | None) -> None:

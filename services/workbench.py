@@ -18,8 +18,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
+from services import logs
 from services.errors import BadInputError, UnavailableError
 from services.processes import LIBRARY_ENVIRONMENT
+from services.settings import Settings
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -101,7 +103,7 @@ class Workbench:
                     max_workers=1,
                     mp_context=multiprocessing.get_context("spawn"),
                     initializer=_settle,
-                    initargs=(self._threads,),
+                    initargs=(self._threads, logs.settings_in_force()),
                 )
             try:
                 with _library_environment():
@@ -132,7 +134,9 @@ def _library_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _settle(threads: int) -> None:
+def _settle(threads: int, settings: Settings | None) -> None:
+    if settings is not None:
+        logs.configure_logging(settings)
     os.environ.update(CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS=str(threads))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

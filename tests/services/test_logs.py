@@ -4,16 +4,19 @@ import asyncio
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from services import logs
 from services.logs import JsonFormatter, TextFormatter
 
+ROOT = Path(__file__).parents[2]
 log = logging.getLogger("services.test")
 
 
@@ -163,3 +166,36 @@ def test_all_that_a_process_says_is_json() -> None:
     assert {line["worker"] for line in said} == {"w1"}
     assert said[2]["message"] == "the thread reaper ends"
     assert said[3]["exception"].endswith("ValueError: at the\nend")
+
+
+BENCH = """
+import asyncio, warnings
+from services.logs import configure_logging
+from services.settings import Settings
+from services.workbench import Workbench
+
+async def work():
+    bench = Workbench(threads=1)
+    async with bench:
+        await bench.run(warnings.warn, "from the bench")
+    bench.close()
+
+if __name__ == "__main__":
+    configure_logging(Settings(log_format="json"))
+    asyncio.run(work())
+"""
+
+
+def test_a_process_that_is_started_for_work_logs_alike(tmp_path: Path) -> None:
+    program = tmp_path / "bench.py"
+    program.write_text(BENCH)
+    ended = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    (said,) = map(json.loads, ended.stderr.splitlines())
+    assert said["logger"] == "py.warnings"
+    assert "from the bench" in said["message"]
