@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from services.database.schema import Job, JobSample, Worker, now
 from services.jobs import claims, requests
@@ -134,3 +135,27 @@ def test_sweeps_what_nobody_needs(desk, installation, reaper):
     assert sorted(left) == sorted([*kept, young])
     with installation.database.read() as session:
         assert session.get(Worker, "gone") is None
+
+
+def test_a_lease_that_nobody_could_renew_does_not_count(desk, reaper, monkeypatch):
+    """With the database away, or its disk full, the living show no sign of life either."""
+    away, alive = desk.submit(), desk.submit()
+    desk.claim(alive, lease=-0.1)
+    waited(desk, away, 60)
+    refused = OperationalError("UPDATE", {}, Exception("database or disk is full"))
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "release", raising(refused))
+        with pytest.raises(OperationalError):
+            reaper.patrol()
+    reaper.patrol()
+    assert desk.job(alive).state == "running"
+    monkeypatch.setattr(reaper, "_leases_count_from", 0)
+    reaper.patrol()
+    assert desk.job(alive).state == "queued"
+
+
+def raising(error):
+    def fail(*arguments, **options):
+        raise error
+
+    return fail

@@ -1,16 +1,19 @@
 """What a computation reports reaches the database, once and by its owner alone."""
 
+import sqlite3
 import threading
 import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from services.database.schema import Job, now
+from services.errors import DiskFullError
 from services.jobs import claims, queries, requests
 from services.jobs.failures import DeadlineExceededError
 from services.jobs.run import JobRun, StaleRunError
-from services.run import Signal
+from services.run import Canceled, Paused, Signal
 
 
 @pytest.fixture
@@ -184,3 +187,71 @@ def test_a_failure_while_publishing_leaves_nothing_half_done(desk, installation,
     with pytest.raises(RuntimeError):
         run.publish(publish)
     assert (desk.job(job).name, desk.job(job).state) == ("", "running")
+
+
+@pytest.fixture
+def full_disk(installation, run, monkeypatch):
+    """A disk without room until the test says so; jobs wait for it."""
+    monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.01)
+    installation.blobs.when_full(run.wait_for_space)
+    free = [0]
+    monkeypatch.setattr(type(installation.blobs), "free_bytes", lambda _: free[0])
+    monkeypatch.setattr(installation.blobs, "_floor", 1000)
+    return free
+
+
+def test_a_job_waits_for_space_with_what_it_has_done(
+    desk, installation, job, run, full_disk, monkeypatch
+):
+    threading.Timer(0.3, lambda: full_disk.__setitem__(0, 10_000)).start()
+    began = time.monotonic()
+    run.save_checkpoint(b"state")
+    assert time.monotonic() - began > 0.2
+    assert run.load_checkpoint() == b"state"
+    (told,) = events(installation, job, "log")  # once, however often it has looked
+    assert told["message"].startswith("waits for space on the disk: 0 MB of disk are free")
+    assert (desk.job(job).state, desk.job(job).attempt) == ("running", 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "end"), [(requests.pause, Paused), (requests.cancel, Canceled)]
+)
+def test_a_job_that_waits_for_space_can_be_stopped(desk, job, run, full_disk, request_, end):
+    desk.ask(request_, job)
+    run.pulse()
+    with pytest.raises(end):
+        run.save_checkpoint(b"state")
+
+
+def test_a_worker_that_stops_does_not_wait_for_space(run, full_disk, stopping):
+    stopping.set()
+    with pytest.raises(Paused):
+        run.sample(scale=1, step=1, kind="map", png=b"png")
+
+
+def test_nobody_waits_for_space_in_the_transaction_that_ends_a_job(
+    installation, job, run, full_disk
+):
+    """Others wait for it to write, also those that would make room."""
+    with pytest.raises(DiskFullError):
+        run.publish(lambda session, job: installation.blobs.put("artifacts/x", b"late"))
+    run.fail({"code": "disk_full", "message": "", "retryable": True})
+
+
+def test_a_full_database_is_waited_for_without_end(desk, job, run, monkeypatch):
+    monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.01)
+    monkeypatch.setattr("services.jobs.run._PATIENCE_SECONDS", 0)
+    faults = [sqlite3.OperationalError("database or disk is full") for _ in range(5)]
+    for fault in faults:
+        fault.sqlite_errorcode = sqlite3.SQLITE_FULL
+    renew = claims.renew
+
+    def fail(*arguments, **options):
+        if faults:
+            raise OperationalError("INSERT", {}, faults.pop())
+        return renew(*arguments, **options)
+
+    monkeypatch.setattr(claims, "renew", fail)
+    run.save_checkpoint(b"state")
+    assert faults == []
+    assert desk.job(job).checkpoint is not None

@@ -1,0 +1,161 @@
+"""The disk is full: nothing is corrupt, new work is refused, the old goes on once there is room.
+
+Database, files and broker lie on one small disk in memory, which a test fills to the last page.
+"""
+
+import errno
+import io
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+
+from services.database.schema import Image
+from services.settings import Settings
+
+SIZE = 48 << 20
+FLOOR = 1 << 20
+# Longer than the lease: nobody can renew it meanwhile.
+FULL_SECONDS = 5.0
+JOB = "steps=40 step_seconds=0.05"
+
+
+class SmallDisk:
+    """A file system of SIZE bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self) -> None:
+        """Leave not a single page."""
+        with self._ballast.open("ab", buffering=0) as file:
+            for size in (1 << 20, 1 << 12):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def free(self) -> None:
+        """Give back what was filled."""
+        self._ballast.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Mounted by root, or else in a user namespace whose files are reached through /proc."""
+    point = tmp_path / "disk"
+    point.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(point))
+    if os.geteuid() == 0 and not subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield SmallDisk(point)
+        subprocess.run(("umount", "--lazy", str(point)), check=True)
+        return
+    script = '"$@" && echo mounted && read -r _'
+    namespace = ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", *mount)
+    try:
+        holder = subprocess.Popen(
+            namespace, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        pytest.skip("a small disk needs root, or the program unshare")
+    with holder:
+        folder = Path(f"/proc/{holder.pid}/root{point}")
+        if holder.stdout.readline() != b"mounted\n" or not os.access(folder, os.W_OK):
+            holder.kill()
+            pytest.skip("a small disk needs root, or user namespaces")
+        yield SmallDisk(folder)
+        holder.stdin.close()
+
+
+@pytest.fixture
+def settings(settings: Settings, disk: SmallDisk) -> Settings:
+    """Settings of a service that keeps all on the small disk."""
+    return Settings(
+        **settings.model_dump() | {"home": disk.folder / "home", "disk_floor_bytes": FLOOR}
+    )
+
+
+def picture(number: int) -> bytes:
+    """A PNG that differs from those of other numbers."""
+    content = io.BytesIO()
+    noise = np.random.default_rng(number).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(content, "PNG")
+    return content.getvalue()
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Status and code."""
+    return answer.status_code, answer.json().get("code", "")
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_nothing_for_good(
+    house, api, disk, audit, count, figures, seed_image: Image
+):
+    spec = {"seed_image_ids": [seed_image.id], "task": {"kind": "sisr"}, "preset": "quick"}
+    wanted = {"type": "discriminator_training", "name": JOB, **spec}
+    house.worker()
+    api.start()
+    jobs: list[str] = []
+    refused_writes = 0
+    with (
+        figures("9", "disk full", count(short=1, full=20)) as scenario,
+        httpx.Client(base_url=api.url, timeout=30) as client,
+    ):
+        for number in range(scenario.count):
+            job_id = house.submit(JOB)
+            jobs.append(job_id)
+            house.wait(job_id, lambda job: job.checkpoint is not None)
+            disk.fill()
+            before = house.job(job_id)
+            end = time.monotonic() + FULL_SECONDS
+            while time.monotonic() < end:
+                began = time.monotonic()
+                file = {"file": ("a.png", picture(number))}
+                for asked, answer in (
+                    ("an upload", client.post("/v1/images", files=file)),
+                    ("a job", client.post("/v1/jobs", json=wanted)),
+                ):
+                    if refusal(answer) != (507, "disk_full"):
+                        scenario.violate(f"{asked} was answered {refusal(answer)}")
+                priority = (house.job(job_id).priority + 1) % 100
+                changed = client.patch(f"/v1/jobs/{job_id}", json={"priority": priority})
+                if refusal(changed) == (507, "disk_full"):
+                    refused_writes += 1
+                elif changed.status_code != 200:  # the database may have room inside its files
+                    scenario.violate(f"a change was answered {refusal(changed)}")
+                if client.get(f"/v1/jobs/{job_id}").status_code != 200:
+                    scenario.violate("a job could not be read")
+                house.dispatcher.announce(job_id, before.type)  # an append of the broker
+                scenario.time("answers", (time.monotonic() - began) / 4, max=5)
+                time.sleep(0.2)
+            kept = house.job(job_id)
+            if (kept.state, kept.attempt, kept.checkpoint) != ("running", 1, before.checkpoint):
+                scenario.violate(f"the job was {kept.state} at {kept.checkpoint}")
+            disk.free()
+            began = time.monotonic()
+            house.wait(job_id, lambda job, old=kept: job.checkpoint != old.checkpoint, seconds=60)
+            scenario.time("goes on after", time.monotonic() - began, max=15)
+            uploaded = client.post("/v1/images", files=file)
+            accepted = client.post("/v1/jobs", json=wanted)
+            if (uploaded.status_code, accepted.status_code) != (201, 202):
+                scenario.violate(f"refused with room: {uploaded.text} {accepted.text}")
+            jobs.append(accepted.json()["id"])
+            for each in jobs[-2:]:
+                ended = house.wait_for_end(each, seconds=60)
+                if (ended.state, ended.attempt) != ("succeeded", 1):
+                    scenario.violate(f"a job ended {ended.state} in attempt {ended.attempt}")
+        scenario.figure("refused writes of the database", refused_writes, at_least=1)
+        for fault in audit(jobs):
+            scenario.violate(fault)
+        for draft in disk.folder.rglob(".tmp-*"):
+            scenario.violate(f"a draft was left: {draft.name}")
