@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -108,15 +109,18 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 @pytest.fixture
-def api(house) -> Iterator[httpx.Client]:
+def api(house, tmp_path: Path) -> Iterator[httpx.Client]:
     """The API, as a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = house.installation.settings.model_copy(update={"port": port})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "api"], env={**os.environ, **settings.environment()}
-    )
+    with (tmp_path / "api.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"],
+            env={**os.environ, **settings.environment()},
+            stderr=log,
+        )
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
         end = time.monotonic() + 20
         while True:
@@ -145,7 +149,7 @@ def submit(api: httpx.Client, seed_image: Image, **headers: str) -> str:
 
 
 def test_a_trace_leads_from_the_callers_request_to_the_published_result(
-    collector: Collector, house, seed_image: Image, api: httpx.Client
+    collector: Collector, house, seed_image: Image, api: httpx.Client, tmp_path: Path
 ) -> None:
     job_id = submit(api, seed_image, traceparent=CALLER)
     worker = house.worker()
@@ -177,6 +181,9 @@ def test_a_trace_leads_from_the_callers_request_to_the_published_result(
     for span in (request, wait, attempt, publish, *checkpoints):
         assert span.trace_id == CALLER.split("-")[1] == job.trace.split("-")[1]
         assert not span.failed
+
+    for log in ("api.log", "worker-0.log"):
+        assert f"trace_id={request.trace_id}]" in (tmp_path / log).read_text()
 
     api.get("/v1/images/img_none", headers={"traceparent": "00-zz-zz-01\x7f"})
     with house.installation.database.write() as session:
