@@ -159,7 +159,7 @@ def test_a_message_is_sent_again_on_request_under_its_id(client, receive, until)
 def test_a_message_that_is_being_sent_is_not_sent_a_second_time(
     client, receive, assert_problem
 ) -> None:
-    receiver = receive(lambda _: time.sleep(3))
+    receiver = receive(lambda _: time.sleep(20))
     made = client.post("/v1/webhooks", json={"url": receiver.url}).json()
     path = f"/v1/webhooks/{made['id']}"
     ping = client.post(f"{path}/ping").json()
@@ -223,7 +223,7 @@ def test_an_api_that_is_killed_between_attempts_and_while_sending_loses_no_messa
     while read().fault is None:
         time.sleep(0.02)
     kill_and_let_time_pass()  # between attempts
-    receiver.answer = lambda _: time.sleep(5)
+    receiver.answer = lambda _: time.sleep(20)
     api = serve()
     receiver.wait(2)
     kill_and_let_time_pass()  # while sending

@@ -108,28 +108,28 @@ def test_a_port_where_nothing_listens_is_a_fault_in_words() -> None:
 
 
 def _drip(handler: BaseHTTPRequestHandler) -> None:
-    for sign in b"HTTP/1.1 200 OK\r\nX-Slow: yes\r\n" * 9:
+    for sign in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 20:
         handler.wfile.write(bytes([sign]))
         time.sleep(0.05)
 
 
 def _never(handler: BaseHTTPRequestHandler) -> None:
-    time.sleep(3)
+    time.sleep(20)
 
 
 @pytest.mark.parametrize("how", [_drip, _never])
 def test_an_answer_that_takes_too_long_is_given_up(receive, how) -> None:
     started = time.monotonic()
     assert send(receive(how).url, seconds=0.5) == Outcome(None, "no answer within 0.5 s")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
 
 
 def test_a_look_up_that_hangs_is_given_up() -> None:
     released = threading.Event()
     started = time.monotonic()
-    outcome = send("http://slow.example/", seconds=0.3, look_up=lambda *_: [str(released.wait(5))])
+    outcome = send("http://slow.example/", seconds=0.3, look_up=lambda *_: [str(released.wait(20))])
     assert outcome == Outcome(None, "no answer within 0.3 s")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     released.set()
 
 
@@ -153,8 +153,8 @@ def test_of_a_huge_answer_only_the_beginning_is_read(receive) -> None:
             pass
 
     started = time.monotonic()
-    assert send(receive(flood).url, seconds=5) == Outcome(200)
-    assert time.monotonic() - started < 2
+    assert send(receive(flood).url, seconds=20) == Outcome(200)
+    assert time.monotonic() - started < 10
     assert written < 50 << 20
 
 
