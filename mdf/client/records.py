@@ -6,7 +6,7 @@ here is a `ProtocolError`.
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -347,8 +347,8 @@ class Worker:
     device: str
     started: datetime
     last_seen: datetime
+    resources: dict[str, Any]  # of its host: memory, process, disk (bytes), gpus
     job_id: str | None = None
-    resources: Mapping[str, Any] = field(default_factory=dict)  # memory, process, disk, gpus
 
 
 @dataclass(frozen=True)
