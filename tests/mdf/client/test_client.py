@@ -161,6 +161,6 @@ def test_a_job_is_paused_resumed_renamed_canceled_retried_and_deleted(
 def test_the_service_says_who_calls_and_who_works(client: Client) -> None:
     assert client.me().owner == "local"
     workers = client.workers()
-    assert all(worker.resources.keys() >= {"memory", "gpus"} for worker in workers)
+    assert all(isinstance(worker.resources["gpus"], list) for worker in workers)
     devices = [worker.device.split(":")[0] for worker in workers]
     assert devices in (["cpu", "cpu"], ["cuda", "cuda"])  # the slot, and the light one
