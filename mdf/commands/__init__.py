@@ -18,6 +18,7 @@ from mdf.commands.migrate import migrate
 from mdf.commands.restore import restore
 from mdf.commands.restore_train import restore_train
 from mdf.commands.serve import serve
+from mdf.commands.storage import storage
 from mdf.commands.terminal import out
 from mdf.commands.train import train
 from mdf.commands.usage import usage
@@ -42,6 +43,7 @@ for command in (
     migrate,
     backup,
     restore_backup,
+    storage,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(jobs.app, name="jobs")

@@ -141,7 +141,7 @@ def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) ->
         reserved = DatasetReservation.dataset_id == dataset_id
         # What a failed import had stored.
         left = session.scalars(select(DatasetReservation.digest).where(reserved)).all()
-        sizes = {row.digest: row.size for row in session.execute(pictures)}
+        sizes: dict[str, int] = {row.digest: row.size for row in session.execute(pictures)}
         session.delete(dataset)
     # After the commit: no row may be left without its blob.
     sizes |= {digest: blobs.size(image_key(digest)) or 0 for digest in left}

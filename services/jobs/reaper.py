@@ -25,7 +25,6 @@ from services.retention import expiry, orphans, thinning
 PATROL_SECONDS = 0.5
 SWEEP_SECONDS = 300.0
 _FILES_SECONDS = 3600.0  # between looks at all files there are
-_DRAFT_AGE = timedelta(hours=1)  # of a file that nobody is still writing
 
 
 class Reaper:
@@ -91,7 +90,6 @@ class Reaper:
         if time.monotonic() >= self._files_due:
             self._files_due = time.monotonic() + _FILES_SECONDS
             orphans.sweep(self._installation)
-            self._installation.blobs.sweep_drafts(_DRAFT_AGE)
 
     def announce(self, job: Job) -> bool:
         """Publish a queued job's id, and note when; False, and left for later, with no broker."""

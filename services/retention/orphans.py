@@ -39,7 +39,8 @@ def find(installation: Installation) -> list[Entry]:
 
 
 def sweep(installation: Installation) -> list[Entry]:
-    """Remove the files that nothing refers to; returns those that are gone."""
+    """Remove the files that nothing refers to, and drafts; returns those that are gone."""
+    installation.blobs.sweep_drafts(AGE)
     datasets.release_ended(installation.database)
     swept: list[Entry] = []
     for folder, entries in groupby(find(installation), key=lambda entry: _folder(entry.key)):
