@@ -180,13 +180,13 @@ class Courier:
         with self._database.write() as session:
             webhook = session.get(Webhook, parcel.webhook_id, with_for_update={"key_share": True})
             message = session.get(WebhookDelivery, parcel.id)
-            if webhook is None or message is None or message.state != "pending":
+            if webhook is None or message is None:  # deleted meanwhile
                 return
             if outcome.fault is None:
                 message.state, message.delivered = "delivered", now()
                 message.status, message.fault = outcome.status, None
                 webhook.failing_since = None
-            elif message.attempts == parcel.attempt:
+            elif message.state == "pending" and message.attempts == parcel.attempt:
                 _note_failure(session, webhook, message, outcome)
 
     def _give_back(self, ids: Collection[str]) -> None:

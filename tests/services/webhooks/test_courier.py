@@ -266,3 +266,18 @@ def test_the_log_holds_no_url(receive, add_webhook, ping, quick, states, caplog)
     assert webhook.id in caplog.text
     assert "s3cr3t" not in caplog.text
     assert webhook.secret not in caplog.text
+
+
+def test_a_message_that_arrives_after_its_webhook_was_disabled_has_arrived(
+    installation, receive, add_webhook, ping, quick, outbox
+) -> None:
+    webhook = add_webhook(receive(204).url)
+    ping(webhook)
+    sending = quick()
+    (parcel,) = sending._take(16, Counter())
+    with installation.database.write() as session:
+        catalogue.change(session, installation.settings, webhook.id, LOCAL, enabled=False)
+    assert outbox()[0].fault == "the webhook was disabled"
+    asyncio.run(sending._deliver(parcel))
+    (message,) = outbox()
+    assert (message.state, message.status, message.fault) == ("delivered", 204, None)
