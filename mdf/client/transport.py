@@ -14,6 +14,8 @@ from mdf.errors import ApiError, FieldProblem, MDFError, ProtocolError, Unreacha
 
 # The server refused before it did anything, or a proxy had no server to ask.
 _RETRIED_STATUSES = frozenset({429, 502, 503})
+# Refusals with such a status that last until somebody does something, or jobs have ended.
+_LASTING = frozenset({"quota_exceeded", "queue_full"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 # The request never reached a server, whatever its method.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -25,7 +27,8 @@ class Transport:
 
     A request that failed on its way, or was answered 429, 502 or 503, is sent again up to
     `retries` times, waiting longer each time, if a repeat is harmless: it reads, or it
-    creates under an `Idempotency-Key`, or it never left this machine.
+    creates under an `Idempotency-Key`, or it never left this machine, or it was refused as
+    one too many in too short a time. A quota that is used up is no reason to wait.
     """
 
     def __init__(self, url: str, api_key: str | None, *, timeout: float, retries: int) -> None:
@@ -101,7 +104,7 @@ class Transport:
                     raise self.unreachable(error) from error
                 wait = _backoff(attempt)
             else:
-                if last or not (_harmless(request) and _worth_repeating(response)):
+                if last or not _worth_repeating(response):
                     _check(response)
                     return response
                 wait = _retry_after(response) or _backoff(attempt)
@@ -146,13 +149,18 @@ def _harmless(request: httpx.Request) -> bool:
 
 
 def _worth_repeating(response: httpx.Response) -> bool:
-    if response.status_code in _RETRIED_STATUSES:
+    code = _problem(response).get("code")
+    if code == "rate_limited":  # nothing was done
         return True
+    if not _harmless(response.request):
+        return False
+    if response.status_code in _RETRIED_STATUSES:
+        return code not in _LASTING
     # The same creating request is still being worked on: its answer comes soon.
     return (
         response.status_code == 409
         and "Idempotency-Key" in response.request.headers
-        and _problem(response).get("code") == "idempotency_key_in_flight"
+        and code == "idempotency_key_in_flight"
     )
 
 

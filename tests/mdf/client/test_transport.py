@@ -79,6 +79,25 @@ def test_retry_after_is_waited_for(server: Any, monkeypatch: pytest.MonkeyPatch)
     assert waits == [7.0, 30.0]
 
 
+def test_an_action_that_came_too_soon_is_sent_again(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    server.reply_json(429, {"code": "rate_limited", "detail": "too many"}, Retry_After="3")
+    server.reply_json(200, {})
+    Client(server.url).keys.revoke("key_1")
+    assert (waits, len(server.asked)) == ([3.0], 2)
+
+
+@pytest.mark.parametrize("code", ["quota_exceeded", "queue_full"])
+def test_a_quota_that_is_used_up_is_not_waited_for(server: Any, code: str) -> None:
+    server.reply_json(429, {"code": code, "detail": "too much"}, Retry_After="60")
+    with pytest.raises(ApiError, match="too much") as refusal:
+        Client(server.url).images.upload(b"pixels")
+    assert (refusal.value.code, len(server.asked)) == (code, 1)
+
+
 def test_a_refusal_names_every_fault(server: Any) -> None:
     server.reply_json(
         422,
