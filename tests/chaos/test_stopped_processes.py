@@ -5,23 +5,12 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 from sqlalchemy import select
 
 from services.database.schema import Artifact
 from services.jobs import queries
-from services.settings import Settings
 
 STAMPING = (str(Path(__file__).with_name("stamping.py")),)
-LEASE_SECONDS = 1.0
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases that end soon."""
-    return settings.model_copy(
-        update={"heartbeat_seconds": 0.25, "lease_seconds": LEASE_SECONDS, "max_attempts": 100}
-    )
 
 
 def test_what_was_stopped_beyond_its_lease_writes_nothing(house, count, chance, figures):
@@ -38,7 +27,7 @@ def test_what_was_stopped_beyond_its_lease_writes_nothing(house, count, chance, 
             stopped = _stop(house.process(job_id), whom)
             began, token = time.monotonic(), house.job(job_id).token
             if whom == "worker":  # the job goes on and renews its lease
-                time.sleep(1.5 * LEASE_SECONDS)
+                time.sleep(1.5 * house.installation.settings.lease_seconds)
             else:
                 house.wait(job_id, lambda job, token=token: job.token > token)
                 scenario.time("taken back", time.monotonic() - began)
