@@ -21,7 +21,7 @@ def test_a_job_that_always_dies_fails_after_the_cap_and_its_neighbours_finish(
         for _ in range(rounds):
             began = time.monotonic()
             deadly = house.submit(f"crash_at={chance.randint(1, 15)}")
-            neighbours += [house.submit("steps=40") for _ in range(4)]
+            neighbours += [house.submit("steps=40") for _ in range(2)]
             job = house.wait_for_end(deadly, seconds=120)
             scenario.time("until it has failed", time.monotonic() - began)
             if (job.state, job.error and job.error["code"]) != ("failed", "worker_lost"):

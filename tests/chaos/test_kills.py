@@ -117,8 +117,9 @@ def test_whatever_is_killed_no_job_is_lost_or_done_twice(
                 if not wait_until_taken_back(bare_house, job_id, token):
                     continue  # it had just ended by itself
                 killed.append((job_id, token, moment))
-                name = "noticed by a new tree" if kind == "tree" else "noticed"
-                scenario.time(name, time.monotonic() - noticed_from, p95=2.0)
+                # A new tree has to start first, as fast as the machine starts programs.
+                name, limit = ("noticed by a new tree", 5.0) if kind == "tree" else ("noticed", 2.0)
+                scenario.time(name, time.monotonic() - noticed_from, p95=limit)
             if kind == "tree":
                 tree.wait_until_up()
         for job_id in jobs.steps:
