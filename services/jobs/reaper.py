@@ -24,6 +24,8 @@ from services.retention import expiry, orphans, thinning
 
 PATROL_SECONDS = 0.5
 SWEEP_SECONDS = 300.0
+# Each takes a transaction and a connection; the reaper has other things to do.
+_ANNOUNCED_AT_ONCE = 100
 _FILES_SECONDS = 3600.0  # between looks at all files there are
 
 
@@ -106,13 +108,13 @@ class Reaper:
         with self._installation.database.read() as session:
             count = session.scalar(select(func.count()).where(*queued)) or 0
             waiting = self._dispatcher.waiting(queue) if count else None
-            if waiting is None or waiting >= count:
-                return 0
+            if waiting is None or waiting >= count or claims.candidate(session, queue) is None:
+                return 0  # told already, or to no purpose: their owners are at their caps
             overdue = session.scalars(
                 select(Job)
                 .where(*queued, last_called <= before)
                 .order_by(Job.priority.desc(), Job.queued, Job.id)
-                .limit(count - waiting)
+                .limit(min(count - waiting, _ANNOUNCED_AT_ONCE))
             ).all()
         announced = 0
         for job in overdue:

@@ -74,6 +74,19 @@ def test_announces_again_what_waits_without_a_message_and_no_more(desk, reaper, 
     assert dispatcher.waiting(QUEUES[TYPE]) == 5
 
 
+def test_announces_nothing_that_may_not_start(desk, installation, reaper, dispatcher):
+    running, capped = desk.submit(), desk.submit()
+    with installation.database.write() as session:
+        session.get_one(Job, capped.id).running_cap = 1
+    held = desk.claim(running)
+    waited(desk, capped, 60)
+    assert reaper.announce_waiting() == 0
+    with installation.database.write() as session:
+        claims.succeed(session, held)
+    assert reaper.announce_waiting() == 1
+    assert dispatcher.waiting(QUEUES[TYPE]) == 1
+
+
 def test_a_broker_that_is_away_disturbs_nothing(desk, installation, tmp_path):
     away = Settings(home=tmp_path / "nowhere")
     job = desk.submit()
