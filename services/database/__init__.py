@@ -49,12 +49,12 @@ class Database:
         with self.engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
 
-    def migrate(self) -> None:
-        """Bring the tables to the newest version; keeps all data."""
+    def migrate(self, version: str = "head") -> None:
+        """Bring the tables to the newest version, or an earlier one; keeps all data."""
         config = _migrations()
         with self._writer.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, version)
 
     def close(self) -> None:
         """Give all connections back."""
