@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from services.database.schema import (
     Image,
     Job,
     JobEvent,
+    Loss,
     Model,
     now,
 )
@@ -42,6 +44,7 @@ from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import TERMINAL
 from services.jobs.specs import SPECS
 from services.jobs.submission import submit
+from services.losses import catalogue as losses
 from services.phase1.recipe import DiscriminatorTraining
 from services.restorers import catalogue as models
 from services.settings import Settings
@@ -185,6 +188,35 @@ def add_model(installation: Installation) -> Callable[..., Model]:
 def model(add_model: Callable[..., Model]) -> Model:
     """A small denoiser in the catalogue."""
     return add_model()
+
+
+@pytest.fixture
+def add_loss(installation: Installation) -> Callable[[], Loss]:
+    """Add a small loss of one scale to the catalogue, another one each time; nobody trained it."""
+    from mdf.artefact import Manifest, write_artefact
+    from mdf.discriminator import Discriminator
+
+    numbers = count()
+
+    def add() -> Loss:
+        manifest = Manifest(
+            origin="trained",
+            widths=(4,),
+            iterations=(5,),
+            task={"kind": "sisr"},
+            recipe={"scales": 1},
+            taps="every-relu",
+            seeds=("0" * 64,),
+            random_seed=next(numbers),
+        )
+        content = write_artefact(manifest, [Discriminator(width=4)])
+        with installation.database.write() as session:
+            files = losses.store(session, installation.blobs, {"safetensors": content})
+            return losses.add_imported(
+                session, caller=LOCAL, name="small", manifest=manifest.to_dict(), files=files
+            )
+
+    return add
 
 
 @pytest.fixture

@@ -12,42 +12,17 @@ from typing import Any
 
 import pytest
 
-from mdf.artefact import Manifest, write_artefact
-from mdf.discriminator import Discriminator
 from services import keys
 from services.access import LOCAL
-from services.database.schema import Dataset, Image, Model
+from services.database.schema import Dataset, Image, Loss, Model
 from services.embedded.broker import EmbeddedRedis
 from services.installation import Installation
 from services.jobs.submission import submit
-from services.losses import catalogue as losses
 from services.phase1.recipe import DiscriminatorTraining
 
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 SEED = 20_260_101  # the same requests in every run
-
-
-def add_loss(installation: Installation) -> str:
-    """A small loss that nobody trained."""
-    discriminator = Discriminator(width=4)
-    manifest = Manifest(
-        origin="trained",
-        widths=(4,),
-        iterations=(5,),
-        task={"kind": "sisr"},
-        recipe={"scales": 1},
-        taps="every-relu",
-        seeds=("0" * 64,),
-        random_seed=7,
-    )
-    content = write_artefact(manifest, [discriminator])
-    with installation.database.write() as session:
-        files = losses.store(session, installation.blobs, {"safetensors": content})
-        loss = losses.add_imported(
-            session, caller=LOCAL, name="small", manifest=manifest.to_dict(), files=files
-        )
-        return str(loss.id)
 
 
 @pytest.fixture
@@ -56,6 +31,7 @@ def objects(
     seed_image: Image,
     model: Model,
     add_dataset: Callable[..., Dataset],
+    add_loss: Callable[[], Loss],
 ) -> dict[str, str]:
     """One object of each kind, by the names under which requests speak of it."""
     from skimage import data
@@ -68,7 +44,7 @@ def objects(
         job = submit(session, wanted, caller=LOCAL)
     ids = {"job_id": job.id, "dataset_id": dataset.id, "model_id": model.id}
     ids |= dict.fromkeys(("image_id", "image_ids", "reference_image_id"), seed_image.id)
-    return ids | {"seed_image_ids": seed_image.id, "loss_id": add_loss(installation)}
+    return ids | {"seed_image_ids": seed_image.id, "loss_id": add_loss().id}
 
 
 @pytest.fixture
