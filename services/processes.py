@@ -17,6 +17,8 @@ LIBRARY_ENVIRONMENT = {
     # OpenMP's threads wait for each other asleep, not spinning: with one other busy process on
     # two cores training is 5 to 20 times as fast, on an idle machine as fast as before.
     "GOMP_SPINCOUNT": "1000",
+    # ONNX Runtime tells its makers over the network what it runs, unless it is told not to.
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 
