@@ -86,7 +86,7 @@ class DeletedOut(Out):
 
     id: str
     bytes_freed: Annotated[
-        int, Field(description="of its files; those that other objects have stay")
+        int, Field(description="of its files, but for those that other objects of the owner have")
     ]
 
 

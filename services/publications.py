@@ -147,7 +147,8 @@ class Publications(Generic[Row, FileRow]):
     def delete(self, database: Database, blobs: Blobs, object_id: str, caller: Caller) -> int:
         """Forget an object; a file that no other one has goes with it.
 
-        Returns: how many bytes that has freed.
+        Returns: how many bytes that has freed, as far as the caller may know: of those who have
+        the same file, only an admin learns.
         Raises: ConflictError while a job that is not finished uses it.
         """
         with database.write() as session:
@@ -156,8 +157,14 @@ class Publications(Generic[Row, FileRow]):
             check_unused(session, object_id, self.noun, caller)
             files = self.files(session, object_id)
             session.delete(row)
+            session.flush()
+            seen = select(self.file_row.blob).join(self.row).where(caller.sees(self.row.owner))
+            blob_keys = [file.blob for file in files]
+            kept = set(session.scalars(seen.where(self.file_row.blob.in_(blob_keys))))
         # After the commit: no row may be left without its blob.
-        return sum(file.size for file in files if self.free(database, blobs, file.blob))
+        for key in blob_keys:
+            self.free(database, blobs, key)
+        return sum(file.size for file in files if file.blob not in kept)
 
     def free(self, database: Database, blobs: Blobs, key: str) -> bool:
         """Remove a file that no object has; says whether it did."""

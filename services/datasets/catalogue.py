@@ -129,7 +129,8 @@ def pictures(session: Session, blobs: Blobs, dataset_id: str) -> list[Picture]:
 def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) -> int:
     """Forget a data set; the files that no other one has go with it.
 
-    Returns: how many bytes that has freed.
+    Returns: how many bytes that has freed, as far as the caller may know: of those who have the
+    same pictures, only an admin learns.
     Raises: ConflictError while a job that is not finished uses it, its own import too.
     """
     with database.write() as session:
@@ -143,14 +144,15 @@ def delete(database: Database, blobs: Blobs, dataset_id: str, caller: Caller) ->
         left = session.scalars(select(DatasetReservation.digest).where(reserved)).all()
         sizes: dict[str, int] = {row.digest: row.size for row in session.execute(pictures)}
         session.delete(dataset)
+        session.flush()
+        kept = _kept(session, {*sizes, *left}, caller)
     # After the commit: no row may be left without its blob.
     sizes |= {digest: blobs.size(image_key(digest)) or 0 for digest in left}
     sheet = blobs.size(sheet_key(dataset_id)) or 0
     blobs.delete(sheet_key(dataset_id))
-    freed = free(database, blobs, sizes)
-    return (
-        sheet + blobs.delete_below(upload_folder(dataset_id)) + sum(map(sizes.__getitem__, freed))
-    )
+    free(database, blobs, sizes)
+    freed = sum(size for digest, size in sizes.items() if digest not in kept)
+    return sheet + blobs.delete_below(upload_folder(dataset_id)) + freed
 
 
 def free(database: Database, blobs: Blobs, digests: Collection[str]) -> set[str]:
@@ -222,6 +224,18 @@ def parts(session: Session, dataset_id: str) -> list[DatasetPart]:
     """What has been uploaded, in order and without gaps."""
     query = select(DatasetPart).where(DatasetPart.dataset_id == dataset_id)
     return list(session.scalars(query.order_by(DatasetPart.offset)))
+
+
+def _kept(session: Session, digests: Collection[str], caller: Caller) -> set[str]:
+    """Those of the pictures that a data set has or reserves which the caller may see."""
+    wanted, kept = list(digests), set[str]()
+    seen = select(Dataset.id).where(caller.sees(Dataset.owner))
+    for start in range(0, len(wanted), _BATCH):
+        some = wanted[start : start + _BATCH]
+        for table in (DatasetImage, DatasetReservation):
+            mine = select(table.digest).where(table.digest.in_(some), table.dataset_id.in_(seen))
+            kept |= set(session.scalars(mine))
+    return kept
 
 
 def _describe(dataset: Dataset, job: Job | None) -> Described:

@@ -80,7 +80,8 @@ def list_images(
 def delete(database: Database, blobs: Blobs, image_id: str, caller: Caller) -> int:
     """Forget an image; its blob goes with the last row that refers to it.
 
-    Returns: how many bytes that has freed.
+    Returns: how many bytes that has freed, as far as the caller may know: of those who have the
+    same picture, only an admin learns.
     Raises: ConflictError while a job that is not finished uses it.
     """
     with database.write() as session:
@@ -89,8 +90,12 @@ def delete(database: Database, blobs: Blobs, image_id: str, caller: Caller) -> i
         image = get(session, image_id, caller)
         check_unused(session, image.id, "image", caller)
         session.delete(image)
+        session.flush()
+        others = select(Image.id).where(Image.digest == image.digest, caller.sees(Image.owner))
+        freed = 0 if session.scalar(others.limit(1)) else image.size
     # After the commit: no row may be left without its blob.
-    return image.size if free(database, blobs, image.digest) else 0
+    free(database, blobs, image.digest)
+    return freed
 
 
 def free(database: Database, blobs: Blobs, digest: str) -> bool:

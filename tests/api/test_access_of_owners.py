@@ -544,3 +544,20 @@ def test_a_job_of_another_owner_is_not_named_to_whom_it_hinders(
         assert refused.status_code == 409
         assert job_id not in refused.text
         assert job_id in client.delete(path, headers=root).text
+
+
+def test_what_a_deletion_frees_does_not_tell_who_else_has_the_same(
+    client: TestClient, make_key: MakeKey
+) -> None:
+    root = make_key("admin", owner="root")
+    owners = [make_key("write", owner=name) for name in ("anna", "bert", "carl")]
+    picture = {"file": ("x.png", png(np.ascontiguousarray(data.astronaut()[:96, :96])))}
+    images = [client.post("/v1/images", files=picture, headers=each).json() for each in owners]
+
+    def freed(image: dict[str, Any], caller: dict[str, str]) -> int:
+        return client.delete(f"/v1/images/{image['id']}", headers=caller).json()["bytes_freed"]
+
+    size = images[0]["size"]
+    assert freed(images[0], owners[0]) == size, "as far as anna may know"
+    assert freed(images[1], root) == 0, "carl has it, and an admin knows"
+    assert freed(images[2], owners[2]) == size
