@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from services import usage
 from services.database.schema import Job, now
 from services.errors import DiskFullError
 from services.jobs import claims, queries, requests
@@ -176,6 +177,15 @@ def test_a_sample_made_again_replaces_the_old(desk, installation, job, run):
     assert installation.blobs.get(sample.blob) == b"second"
     told = events(installation, job, "sample")
     assert told == [{"sample_id": sample.id, "scale": 1, "step": 10, "kind": "generated"}] * 2
+
+
+def test_the_sizes_of_what_is_kept_are_noted(installation, job, run):
+    run.save_checkpoint(b"five.")
+    for png in (b"three", b"seven.."):
+        run.sample(scale=1, step=1, kind="generated", png=png)
+    with installation.database.read() as session:
+        kinds = usage.of_owner(session, job.owner).kinds
+    assert (kinds["checkpoints"], kinds["samples"]) == (usage.Use(1, 5), usage.Use(1, 7))
 
 
 def test_a_failure_while_publishing_leaves_nothing_half_done(desk, installation, job, run):
