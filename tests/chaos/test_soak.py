@@ -199,15 +199,10 @@ def test_an_hour_of_work_and_kills_loses_nothing_and_grows_nothing(
             kinds = [kind for kind, often in KINDS.items() for _ in range(often)]
             killed: Counter[str] = Counter()
             began = time.monotonic()
-            for number in range(1, kills + 1):
-                struck = began + pause * (number - chance.random())
-                while time.monotonic() < began + pause * number:
-                    work.refill()
-                    growth.sample()
-                    if struck < time.monotonic():
-                        struck = float("inf")
-                        killed[kill(tree, chance.choice(kinds), chance)] += 1
-                    time.sleep(SAMPLE_SECONDS)
+            for number in range(kills):
+                go_on(began + pause * (number + chance.random()), work, growth)
+                killed[kill(tree, chance.choice(kinds), chance)] += 1
+                go_on(began + pause * (number + 1), work, growth)
             work.wait()
         for fault in audit(work.job_ids):
             scenario.violate(fault)
@@ -226,6 +221,14 @@ def test_an_hour_of_work_and_kills_loses_nothing_and_grows_nothing(
         # Those of the kills since the last sweep, which is made every five minutes.
         locks = files(installation.settings.home_folder / "locks")
         scenario.figure("lock files left", len(locks), at_most=20)
+
+
+def go_on(until: float, work: Work, growth: Growth) -> None:
+    """Keep the stack at work until that time."""
+    while time.monotonic() < until:
+        work.refill()
+        growth.sample()
+        time.sleep(SAMPLE_SECONDS)
 
 
 def files(folder: Path) -> list[Path]:

@@ -1,11 +1,12 @@
 """A tethered process ends with the one that started it."""
 
+import os
 import subprocess
 import sys
 
 import psutil
 
-from services.processes import tethered
+from services.processes import LIBRARY_ENVIRONMENT, tethered
 
 PARENT = """
 import subprocess, sys, time
@@ -44,3 +45,12 @@ def test_it_does_not_run_for_a_parent_that_is_gone():
     command[4] = "1"  # not who starts it
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (result.stdout, result.returncode) == ("", 1)
+
+
+def test_onnx_runtime_does_not_report_to_its_makers(tmp_path):
+    subprocess.run(
+        [sys.executable, "-c", "import onnxruntime"],
+        env={**os.environ, **LIBRARY_ENVIRONMENT, "TMPDIR": str(tmp_path)},
+        check=True,
+    )
+    assert list(tmp_path.iterdir()) == []  # what it would report of stands in a file there
