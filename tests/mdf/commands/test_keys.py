@@ -46,6 +46,29 @@ def test_a_key_is_its_makers_unless_an_owner_is_named(on_host: Callable[..., Res
     assert refused.stderr.startswith("error: 'my laptop' cannot be an owner")
 
 
+def test_a_key_is_given_quotas_and_others(on_host: Callable[..., Result]) -> None:
+    on_host("create", "admin")
+    quotas = ("--requests-per-minute", "600", "--stored-bytes", "1.5 GB", "--running-jobs", "2")
+    key = json.loads(on_host("create", "ci", *quotas, "--local", "--json").stdout)
+    assert key["quotas"] == {
+        "requests_per_minute": 600,
+        "stored_bytes": 1_500_000_000,
+        "queued_jobs": None,
+        "running_jobs": 2,
+    }
+    assert "stored bytes 1.5 GB" in on_host("ls").stdout
+    more = ("--name", "robot", "--requests-per-minute", "default", "--queued-jobs", "0")
+    assert "queued jobs" in on_host("set", key["id"], *more).stdout
+    changed = json.loads(on_host("set", key["id"], "--json").stdout)
+    assert changed["name"] == "robot"
+    assert changed["quotas"] == key["quotas"] | {"requests_per_minute": None, "queued_jobs": 0}
+    refused = on_host("set", key["id"], "--running-jobs", "0")
+    assert refused.stderr.splitlines()[-1].startswith("error: running_jobs is 0")
+    unread = on_host("set", key["id"], "--stored-bytes", "much")
+    assert unread.exit_code == 2
+    assert "--stored-bytes is 'much'" in " ".join(unread.stderr.split())
+
+
 def test_what_the_database_refuses_is_told(on_host: Callable[..., Result]) -> None:
     refused = on_host("create", "alice", "--scope", "read", "--local")
     assert refused.exit_code == 1
@@ -66,5 +89,5 @@ def test_the_interface_of_both_key_rings_is_one() -> None:
     from mdf.commands.local_keys import LocalKeys
 
     for ring in (Keys, LocalKeys):
-        for method in ("create", "iterate", "revoke"):
+        for method in ("create", "change", "iterate", "revoke"):
             assert callable(getattr(ring, method)), keys_command.KeyRing
