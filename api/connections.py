@@ -1,54 +1,81 @@
-"""One client's connection: HTTP/1.1, strictly, with an end to heads that never come to theirs."""
+"""One client's connection: HTTP/1.1, strictly, and no longer than the client does its part."""
 
 import asyncio
-from functools import partial
 
-from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# Of `scope["extensions"]`: a function that cuts the connection, whatever is still to be sent.
-ABORT = "mdf.abort"
 # Bytes of a request's first line and headers.
 MAX_HEAD_BYTES = 1 << 16
 # For a client to send them.
 HEAD_SECONDS = 30.0
+# For a client to take some of what it is sent, once the buffers are full; when the server stops.
+STALL_SECONDS = 30.0
+LAST_STALL_SECONDS = 1.0
 
 
 class Connection(H11Protocol):
-    """Uvicorn's connection, which can be cut, and which waits so long for a request's head."""
+    """Uvicorn's connection, cut when a request's head does not come or an answer is not taken.
 
-    _head_timer: asyncio.TimerHandle | None = None
+    So nobody holds a connection, and what was written for it, by doing nothing.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begin; the first head is awaited."""
         super().connection_made(transport)
-        self.app = partial(_abortable, self.app, transport)
-        self._watch_head()
+        self._stall_seconds = STALL_SECONDS
+        self._stall = _Limit(self.loop, transport)
+        self._head = _Limit(self.loop, transport)
+        self._head.start(HEAD_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
         super().data_received(data)
-        self._watch_head()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._head.stop()
+        elif not self._head.runs:
+            self._head.start(HEAD_SECONDS)
+
+    def pause_writing(self) -> None:
+        """The buffers are full."""
+        super().pause_writing()
+        self._stall.start(self._stall_seconds)
+
+    def resume_writing(self) -> None:
+        """The client has taken some."""
+        self._stall.stop()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The server stops once the answers are sent."""
+        super().shutdown()
+        self._stall_seconds = LAST_STALL_SECONDS
+        if self._stall.runs:
+            self._stall.start(self._stall_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end."""
-        self._stop_watching()
+        self._head.stop()
+        self._stall.stop()
         super().connection_lost(exc)
 
-    def _watch_head(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_watching()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
-    def _stop_watching(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+class _Limit:
+    """Cuts a connection when its time is over."""
 
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
 
-async def _abortable(
-    app: ASGIApp, transport: asyncio.Transport, scope: Scope, receive: Receive, send: Send
-) -> None:
-    scope.setdefault("extensions", {})[ABORT] = transport.abort
-    await app(scope, receive, send)
+    @property
+    def runs(self) -> bool:
+        return self._timer is not None
+
+    def start(self, seconds: float) -> None:
+        self.stop()
+        self._timer = self._loop.call_later(seconds, self._transport.abort)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +33,6 @@ _PAGE = 200  # events read at once
 _POLL_SECONDS = 0.2
 _TEND_SECONDS = 1.0
 _PING_SECONDS = 15.0  # of silence, after which a stream shows that it lives
-_STALL_SECONDS = 30.0  # for which a client may take nothing of what it is sent
-_STOP_SECONDS = 1.0  # for a client to take the end of its stream
 _log = logging.getLogger(__name__)
 
 
@@ -101,14 +99,10 @@ class Feed:
 class Follower:
     """One stream: how far it has come, and whether it goes on."""
 
-    def __init__(
-        self, feeds: "EventFeeds", feed: Feed, caller: Caller, after: int, abort: Callable[[], None]
-    ) -> None:
+    def __init__(self, feeds: "EventFeeds", feed: Feed, caller: Caller, after: int) -> None:
         self.feed = feed
         self.caller = caller
-        self.abort = abort
         self.quiet_since = time.monotonic()
-        self.sending_since: float | None = None
         self._feeds = feeds
         self._after = after
         self._left = False
@@ -182,17 +176,15 @@ class EventFeeds:
         return sum(tuple(self._callers.values()))  # at once: other threads may ask
 
     @contextmanager
-    def follow(
-        self, job: Job, caller: Caller, *, after: int, abort: Callable[[], None] = lambda: None
-    ) -> Iterator[Follower]:
-        """Follow `job` after event number `after`; `abort` cuts the client's connection.
+    def follow(self, job: Job, caller: Caller, *, after: int) -> Iterator[Follower]:
+        """Follow `job` after event number `after`.
 
         Raises QuotaExceededError if the caller's key has as many streams as it may.
         """
         self._check_room(caller)
         # No await from here to the first `next`: the poller cannot get in between.
         feed = self._feeds.setdefault(job.id, Feed(job.id, job.last_seq, job.state in TERMINAL))
-        follower = Follower(self, feed, caller, after, abort)
+        follower = Follower(self, feed, caller, after)
         feed.followers.add(follower)
         self._callers[caller] += 1
         if not self._tasks or any(task.done() for task in self._tasks):
@@ -225,8 +217,6 @@ class EventFeeds:
         self._closed = True
         for feed in self._feeds.values():
             feed.wake()
-        if self._feeds:
-            asyncio.get_running_loop().call_later(_STOP_SECONDS, self._abort_all)
 
     async def close(self) -> None:
         """End all streams."""
@@ -298,19 +288,11 @@ class EventFeeds:
             return [Event.of(row) for row in queries.events_after(session, job_id, after, _PAGE)]
 
     async def _tend(self) -> None:
-        """Let silent streams show that they live, and cut off clients that take nothing."""
+        """Let silent streams show that they live."""
         while self._feeds:
             await asyncio.sleep(_TEND_SECONDS)
             moment = time.monotonic()
             for feed in self._feeds.values():
                 for follower in feed.followers:
-                    if follower.sending_since is None:
-                        if moment - follower.quiet_since >= _PING_SECONDS:
-                            follower.ping()
-                    elif moment - follower.sending_since >= _STALL_SECONDS:
-                        follower.abort()
-
-    def _abort_all(self) -> None:
-        for feed in list(self._feeds.values()):
-            for follower in list(feed.followers):
-                follower.abort()
+                    if moment - follower.quiet_since >= _PING_SECONDS:
+                        follower.ping()

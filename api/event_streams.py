@@ -7,13 +7,12 @@ import time
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.connections import ABORT
 from api.event_feeds import EventFeeds, Follower
 from services.access import Caller
 from services.database.schema import Job
 
-# Clients that lose their streams at once come back one after another, 200 a second.
-_RETURN_MILLISECONDS = 5
+# Clients that lose their streams at once come back one after another, 100 a second.
+_RETURN_MILLISECONDS = 10
 _RETURN_AT_LEAST = 250
 
 
@@ -35,12 +34,9 @@ class EventStream(Response):
         # A proxy is not to keep or gather what is sent.
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
         """Stream. Raises QuotaExceededError before anything is sent."""
-        abort = scope.get("extensions", {}).get(ABORT, _nothing)
-        with self._feeds.follow(
-            self._job, self._caller, after=self._after, abort=abort
-        ) as follower:
+        with self._feeds.follow(self._job, self._caller, after=self._after) as follower:
             listening = asyncio.create_task(_listen(receive, follower))
             try:
                 await send(
@@ -57,12 +53,9 @@ class EventStream(Response):
     async def _stream(self, follower: Follower, send: Send) -> None:
         chunk: bytes | None = self._advice()
         while chunk is not None:
-            follower.sending_since = time.monotonic()
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            follower.sending_since = None
             follower.quiet_since = time.monotonic()
             chunk = await follower.next()
-        follower.sending_since = time.monotonic()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _advice(self) -> bytes:
@@ -75,7 +68,3 @@ async def _listen(receive: Receive, follower: Follower) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     follower.leave()
-
-
-def _nothing() -> None:
-    pass

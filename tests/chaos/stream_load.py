@@ -76,9 +76,7 @@ class Follower(asyncio.Protocol):
 
     def _come_back(self) -> None:
         self.returns += 1
-        # Where the server is still away it is asked again as the client of this project does.
-        pause = self._retry if self._greeted else random.uniform(0.5, 1.5)
-        self._loop.call_later(pause, lambda: self._loop.create_task(self.connect()))
+        self._loop.call_later(self._retry, lambda: self._loop.create_task(self.connect()))
 
 
 async def follow(address: tuple[str, int], key: str, jobs: list[str], clients: int) -> object:
