@@ -172,6 +172,12 @@ def shut_out(session: Session, callers: Collection[Caller]) -> set[Caller]:
     }
 
 
+def check_let_in(session: Session, caller: Caller) -> None:
+    """Raise UnauthenticatedError if the caller, once let in, would not be any more."""
+    if shut_out(session, [caller]):
+        raise UnauthenticatedError("the API key has been revoked, or the session has ended")
+
+
 def authenticate(database: Database, token: str) -> Caller:
     """Who holds the token. Raises UnauthenticatedError if nobody does any more.
 

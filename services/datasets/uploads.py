@@ -4,7 +4,7 @@ import secrets
 
 from sqlalchemy.orm import Session
 
-from services import quotas
+from services import keys, quotas
 from services.access import Caller
 from services.database import hold
 from services.database.schema import Dataset, DatasetPart, Job, now
@@ -100,11 +100,13 @@ def append(
     Nothing replaces what is kept: of two that send the same part one is refused.
 
     Raises: ConflictError naming the right offset; TooLargeError for more bytes than announced;
-    QuotaExceededError for more than the owner may store.
+    QuotaExceededError for more than the owner may store; UnauthenticatedError once the caller's
+    key is revoked.
     """
     blobs = installation.blobs
 
     def check(session: Session) -> Dataset:
+        keys.check_let_in(session, caller)  # an archive may be hours under way
         dataset = upload(session, dataset_id, caller)
         check_part(dataset, offset, len(content))
         if content:

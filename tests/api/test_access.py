@@ -1,8 +1,10 @@
 """Access: loopback without keys, scopes with them."""
 
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
@@ -10,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.app import create_app
 from services import keys
+from services.datasets.uploads import PART_BYTES
 from services.exposure import is_loopback
 from services.installation import Installation
 
@@ -237,3 +240,29 @@ def test_a_database_that_is_busy_at_the_door_is_told(
         answer = client.get("/v1/jobs", headers=headers)
         assert_problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "2"
+
+
+def test_an_upload_under_way_ends_when_its_key_is_revoked(
+    live, installation: Installation, make_key: Keys
+) -> None:
+    root, bert = make_key("admin"), make_key("write", owner="bert")
+    size = 3 * PART_BYTES
+    with httpx.Client(base_url=live.url, headers=bert, timeout=30) as sender:
+        key_id = sender.get("/v1/me").json()["key_id"]
+        wanted = {"name": "x", "source": {"kind": "upload", "size": size}}
+        path = f"/v1/datasets/{sender.post('/v1/datasets', json=wanted).json()['id']}"
+
+        def parts() -> Iterator[bytes]:
+            yield bytes(PART_BYTES + 1)
+            while not received():
+                time.sleep(0.02)
+            httpx.delete(f"{live.url}/v1/api-keys/{key_id}", headers=root).raise_for_status()
+            yield bytes(2 * PART_BYTES - 1)
+
+        def received() -> int:
+            return int(httpx.get(f"{live.url}{path}", headers=root).json()["received"])
+
+        headers = {"Content-Type": "application/octet-stream", "Upload-Offset": "0"}
+        answer = sender.patch(f"{path}/content", content=parts(), headers=headers)
+        assert answer.status_code == 401, answer.text
+        assert received() == PART_BYTES
