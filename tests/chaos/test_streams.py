@@ -115,7 +115,7 @@ def test_a_thousand_followers_and_a_restart_keep_nobody_waiting(
     chance,
     figures,
 ):
-    clients = count(short=100, full=1000)
+    clients = 1000 if figures.form == "full" else 100
     seconds = count(short=4, full=600)
     long = seconds >= 300
     api.start()
