@@ -13,7 +13,9 @@ import io
 import json
 import resource
 import sys
+from collections.abc import Iterator
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -22,6 +24,11 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 MAX_OUTPUT = 1 << 28
 STRIP = 64  # rows
+# Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
+# program writes.
+MOST_PARTS = 20_000  # chunks of a PNG, segments of a JPEG
+MOST_FILL = 1000  # bytes before a marker of a JPEG
+MOST_SCANS = 60  # of a progressive JPEG and the pictures in it; each goes over all pixels
 
 
 class BadImage(Exception):  # noqa: N818 - an answer, not a failure
@@ -45,7 +52,8 @@ def decode(
 ) -> tuple[Image.Image, dict[str, Any]]:
     """The image as 8-bit RGB, or RGBA if transparency is kept and there is some; what it was."""
     Image.MAX_IMAGE_PIXELS = None  # checked below, with words of our own
-    image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
+    check_parts(content)
+    image: Image.Image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
     check_size(image, limits)
     conversions: list[str] = []
     bits = bits_per_sample(image, content)
@@ -58,11 +66,12 @@ def decode(
         "height": image.height,
         "conversions": conversions,
     }
-    frames = getattr(image, "n_frames", 1)
+    frames = count_frames(image)
     if frames > 1 and image.format != "MPO":
         raise BadImage(
-            f"the {source['format']} file is animated or has several pages ({frames} frames); "
-            "one frame is accepted: save the one you mean"
+            f"the {source['format']} file is animated or has several pages "
+            f"({'several' if image.format == 'TIFF' else frames} frames); one frame is accepted: "
+            "save the one you mean"
         )
     if frames > 1:
         conversions.append(f"first of {frames} pictures taken")
@@ -77,6 +86,55 @@ def decode(
         return image, source
     image = opaque(image, conversions)
     return to_srgb(image, profile, conversions), source
+
+
+def check_parts(content: bytes) -> None:
+    """Refuse a file that is cut into very many parts, before any library reads them."""
+    if content.startswith(b"\x89PNG"):
+        parts = sum(1 for _ in islice(chunks_of_png(content), MOST_PARTS + 1))
+    elif content.startswith(b"\xff\xd8"):
+        parts = sum(1 for _ in islice(segments_of_jpeg(content), MOST_PARTS + 1))
+        if content.count(b"\xff\xda") > MOST_SCANS:
+            raise BadImage(f"the JPEG file has more than {MOST_SCANS} scans")
+    else:
+        return
+    if parts > MOST_PARTS:
+        raise BadImage(f"the file is cut into more than {MOST_PARTS} parts: save it anew")
+
+
+def chunks_of_png(content: bytes) -> Iterator[int]:
+    """Where each chunk begins."""
+    start = 8
+    while start < len(content):
+        yield start
+        start += 12 + int.from_bytes(content[start : start + 4], "big")
+
+
+def segments_of_jpeg(content: bytes) -> Iterator[int]:
+    """Where each segment before the pixels begins."""
+    start = 2
+    while start < len(content):
+        yield start
+        marker = start
+        while content[marker : marker + 1] == b"\xff" and marker <= start + MOST_FILL:
+            marker += 1
+        if marker > start + MOST_FILL:
+            raise BadImage(f"the JPEG file has more than {MOST_FILL} empty bytes before a marker")
+        if content[marker : marker + 1] in (b"\xda", b"\xd9", b""):  # pixels, or the end
+            return
+        length = int.from_bytes(content[marker + 1 : marker + 3], "big")
+        start = marker + 1 + max(length, 1)
+
+
+def count_frames(image: Image.Image) -> int:
+    """Pictures in the file; of a TIFF, which may have millions, 2 stands for all above 1."""
+    if image.format != "TIFF":
+        return int(getattr(image, "n_frames", 1))
+    try:
+        image.seek(1)
+    except EOFError:
+        return 1
+    return 2
 
 
 def check_size(image: Image.Image, limits: dict[str, Any]) -> None:

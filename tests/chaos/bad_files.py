@@ -155,6 +155,16 @@ def tiff(*changed: tuple[int, int, int, int], pixels: bytes = bytes(4096), loop:
     )
 
 
+def many_pages(number: int) -> bytes:
+    """Pages without pixels, one after the other."""
+    start = len(first := tiff())
+    pages = b"".join(
+        struct.pack("<HHHIII", 1, 256, 3, 1, 64, start + 18 * (place + 1))
+        for place in range(number)
+    )
+    return first[:-4] + struct.pack("<I", start) + pages
+
+
 def compressed_tiff(size: int) -> bytes:
     """A side of 8192 whose strip is said to hold all, and expands to `size` bytes."""
     strip = zlib.compress(bytes(size), 9)
@@ -239,7 +249,7 @@ PICTURES: dict[str, Make] = {
     "PNG with a profile of noise": lambda chance: png(
         chunk(b"iCCP", b"a\0\0" + zlib.compress(chance.randbytes(1 << 20))), image_data()
     ),
-    "PNG of many texts": lambda _: png(*(chunk(b"tEXt", b"a\0b") for _ in range(50_000))),
+    "PNG of many texts": lambda _: png(chunk(b"tEXt", b"a\0b") * 1_500_000),
     "PNG, endless chunk": lambda _: png(struct.pack(">I", 0x7FFFFFFF) + b"IDAT" + rows()),
     "PNG of 3 bits": lambda _: png(image_data(), head=header(64, 64, bits=3)),
     "PNG of unknown colours": lambda _: png(image_data(), head=header(64, 64, colour=5)),
@@ -284,8 +294,8 @@ PICTURES: dict[str, Make] = {
             for part in range(1, 61)
         )
     ),
-    "JPEG, many segments": lambda _: with_segments(*[segment(0xE5, b"x")] * 50_000),
-    "JPEG, markers without end": lambda _: GOOD["JPEG"][:2] + b"\xff" * 1_000_000,
+    "JPEG, many segments": lambda _: with_segments(segment(0xE5, b"x") * 2_000_000),
+    "JPEG, markers without end": lambda _: GOOD["JPEG"][:2] + b"\xff" * 20_000_000,
     "WebP, animated": lambda _: animated("WEBP"),
     "WebP of gigapixels": lambda _: webp_of_size(1 << 24, 1 << 24),
     "WebP, larger than its pixels": lambda _: webp_of_size(4096, 4096),
@@ -297,6 +307,7 @@ PICTURES: dict[str, Make] = {
     "TIFF, a tag of gigabytes": lambda _: tiff((305, 2, 0x7FFFFFFF, 8)),
     "TIFF, strips of gigabytes": lambda _: tiff((273, 4, 0x0FFFFFFF, 8)),
     "TIFF, strip behind its end": lambda _: tiff((273, 4, 1, 0x7FFFFFF0)),
+    "TIFF of a million pages": lambda _: many_pages(1_000_000),
     "TIFF of 0 bits": lambda _: tiff((258, 3, 1, 0)),
     "TIFF of 65535 samples": lambda _: tiff((277, 3, 1, 65535)),
     "TIFF, unknown compression": lambda _: tiff((259, 3, 1, 0xBAD)),

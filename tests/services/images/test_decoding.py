@@ -281,6 +281,17 @@ def animated(form: str) -> bytes:
     return file(RGB, form, save_all=True, append_images=frames)
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def endless_scans() -> bytes:
+    content = file(RGB, "JPEG", progressive=True)
+    start = content.rindex(b"\xff\xda")
+    return content[:start] + content[start:-2] * 100 + content[-2:]
+
+
 def damaged_png() -> bytes:
     content = bytearray(file(RGB, "PNG"))
     content[200:300] = bytes(100)
@@ -306,7 +317,23 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
     "truncated TIFF": (lambda: file(RGB, "TIFF")[:2000], BadImageError, "truncated"),
     "animated PNG": (lambda: animated("PNG"), BadImageError, "3 frames"),
     "animated WebP": (lambda: animated("WebP"), BadImageError, "3 frames"),
-    "TIFF of pages": (lambda: animated("TIFF"), BadImageError, "3 frames"),
+    "TIFF of pages": (lambda: animated("TIFF"), BadImageError, "several frames"),
+    "PNG of many chunks": (
+        lambda: file(RGB, "PNG")[:33] + chunk(b"tEXt", b"a\0b") * 1_000_000,
+        BadImageError,
+        "cut into more than 20000 parts",
+    ),
+    "JPEG of many segments": (
+        lambda: file(RGB, "JPEG")[:2] + b"\xff\xe5\0\2" * 1_000_000,
+        BadImageError,
+        "cut into more than 20000 parts",
+    ),
+    "JPEG of empty bytes": (
+        lambda: file(RGB, "JPEG")[:2] + b"\xff" * 1_000_000,
+        BadImageError,
+        "more than 1000 empty bytes before a marker",
+    ),
+    "JPEG of many scans": (endless_scans, BadImageError, "more than 60 scans"),
     "one pixel": (lambda: file(RGB[:1, :1], "PNG"), BadImageError, "1 × 1"),
     "31 pixels high": (lambda: file(RGB[:31], "PNG"), BadImageError, "at least 32"),
     "too wide": (lambda: file(Image.new("1", (8193, 32)), "PNG"), BadImageError, "at most 8192"),
