@@ -1,7 +1,5 @@
 """Tallies: what is counted is counted once, whoever counts and whatever fails."""
 
-import threading
-
 import pytest
 from sqlalchemy.orm import Session
 
@@ -62,21 +60,3 @@ def test_times_fall_into_buckets_that_hold_their_upper_bound(installation: Insta
         1,
         0,
     )
-
-
-def test_many_may_count_at_once(installation: Installation) -> None:
-    def work(names: list[Count]) -> None:
-        for _ in range(50):
-            with installation.database.write() as session:
-                for name in names:
-                    tallies.count(session, name, type="restoration")
-
-    orders = [[Count.CLAIMS, Count.ATTEMPTS_LOST], [Count.ATTEMPTS_LOST, Count.CLAIMS]]
-    threads = [threading.Thread(target=work, args=(order,)) for order in orders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    with installation.database.read() as session:
-        for name in (Count.CLAIMS, Count.ATTEMPTS_LOST):
-            assert tallies.counts(session, name) == {(("type", "restoration"),): 100}
