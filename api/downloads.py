@@ -18,7 +18,7 @@ RESPONSES = {
     200: {"description": "the file, with ETag (its SHA-256) and Repr-Digest"},
     206: {"description": "the part that `Range` asks for"},
     304: {"description": "the file is the one that `If-None-Match` names"},
-    **documented(401, 403, 404, 416),
+    **documented(404, 416),
 }
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")

@@ -84,7 +84,11 @@ class ProblemDetails(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that refuses with these statuses."""
+    """The `responses` of a route that refuses with these statuses.
+
+    Those of every route that has a body or asks for a key need not be named: the OpenAPI
+    document has them (`api/openapi.py`).
+    """
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {
         status: {

@@ -40,7 +40,7 @@ _UPLOAD_HEADERS = {
     status_code=201,
     response_model=DatasetOut,
     operation_id="create_dataset",
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 507),
+    responses=documented(409, 507),
 )
 def create_dataset(
     caller: Writer,
@@ -69,7 +69,7 @@ def create_dataset(
     return creation.commit(create)
 
 
-@router.get("", operation_id="list_datasets", responses=documented(401, 403, 422))
+@router.get("", operation_id="list_datasets")
 def list_datasets(
     *,
     request: Request,
@@ -87,7 +87,7 @@ def list_datasets(
         return PageOut(data=data, next_cursor=page.next_cursor)
 
 
-@router.get("/{dataset_id}", operation_id="get_dataset", responses=documented(401, 403, 404))
+@router.get("/{dataset_id}", operation_id="get_dataset", responses=documented(404))
 def get_dataset(dataset_id: DatasetId, caller: Reader, installed: Installed) -> DatasetOut:
     """One data set."""
     with installed.database.read() as session:
@@ -102,7 +102,7 @@ def get_dataset(dataset_id: DatasetId, caller: Reader, installed: Installed) -> 
     response_class=Response,
     responses={
         200: {"description": "how far the upload is", "headers": _UPLOAD_HEADERS},
-        **documented(401, 403, 404, 409),
+        **documented(404, 409),
     },
 )
 def get_dataset_offset(dataset_id: DatasetId, caller: Reader, installed: Installed) -> Response:
@@ -127,7 +127,7 @@ def get_dataset_offset(dataset_id: DatasetId, caller: Reader, installed: Install
             "description": "the bytes are kept",
             "headers": {"Upload-Offset": _UPLOAD_HEADERS["Upload-Offset"]},
         },
-        **documented(401, 403, 404, 408, 409, 413, 415, 422, 503, 507),
+        **documented(404, 408, 409, 507),
     },
     openapi_extra={
         "requestBody": {
@@ -173,7 +173,7 @@ async def upload_dataset(
 @router.get(
     "/{dataset_id}/images",
     operation_id="list_dataset_images",
-    responses=documented(401, 403, 404, 422),
+    responses=documented(404),
 )
 def list_dataset_images(
     *,
@@ -237,9 +237,7 @@ def get_dataset_sheet(
     return download(request, installed.blobs, file, media_type="image/png", filename=filename)
 
 
-@router.delete(
-    "/{dataset_id}", operation_id="delete_dataset", responses=documented(401, 403, 404, 409)
-)
+@router.delete("/{dataset_id}", operation_id="delete_dataset", responses=documented(404, 409))
 def delete_dataset(dataset_id: DatasetId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete a data set that no unfinished job uses, its own import included."""
     freed = catalogue.delete(installed.database, installed.blobs, dataset_id, caller)

@@ -43,7 +43,7 @@ LossId = Annotated[str, Path(description="`loss_…`", max_length=64)]
 _task = TypeAdapter[Any](Task)
 
 
-@router.get("", operation_id="list_losses", responses=documented(401, 403, 422))
+@router.get("", operation_id="list_losses")
 def list_losses(
     *,
     request: Request,
@@ -66,7 +66,7 @@ def list_losses(
     status_code=201,
     response_model=LossOut,
     operation_id="import_loss",
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 503, 507),
+    responses=documented(409, 507),
 )
 async def import_loss(
     *,
@@ -104,7 +104,7 @@ async def import_loss(
     )
 
 
-@router.get("/{loss_id}", operation_id="get_loss", responses=documented(401, 403, 404))
+@router.get("/{loss_id}", operation_id="get_loss", responses=documented(404))
 def get_loss(loss_id: LossId, caller: Reader, installed: Installed) -> LossOut:
     """One loss."""
     with installed.database.read() as session:
@@ -143,7 +143,7 @@ def get_loss_content(
     "/{loss_id}/card",
     operation_id="get_loss_card",
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/markdown": {}}}, **documented(401, 403, 404)},
+    responses={200: {"content": {"text/markdown": {}}}, **documented(404)},
 )
 def get_loss_card(loss_id: LossId, caller: Reader, installed: Installed) -> Response:
     """What the loss is, how it was made and how to use it, in Markdown."""
@@ -156,7 +156,7 @@ def get_loss_card(loss_id: LossId, caller: Reader, installed: Installed) -> Resp
 @router.post(
     "/{loss_id}/compare",
     operation_id="compare_images",
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=documented(404),
 )
 async def compare_images(
     loss_id: LossId, caller: Reader, shared: Shared, wanted: ComparisonIn
@@ -170,7 +170,7 @@ async def compare_images(
     return _shown(compared)
 
 
-@router.delete("/{loss_id}", operation_id="delete_loss", responses=documented(401, 403, 404, 409))
+@router.delete("/{loss_id}", operation_id="delete_loss", responses=documented(404, 409))
 def delete_loss(loss_id: LossId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete a loss that no unfinished job needs, and its files; the job that trained it stays."""
     freed = catalogue.delete(installed.database, installed.blobs, loss_id, caller)

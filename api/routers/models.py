@@ -39,7 +39,7 @@ _network = TypeAdapter[Any](dict[str, JsonValue])
 _task = TypeAdapter[Any](AnyTask)
 
 
-@router.get("", operation_id="list_models", responses=documented(401, 403, 422))
+@router.get("", operation_id="list_models")
 def list_models(
     *,
     request: Request,
@@ -62,7 +62,7 @@ def list_models(
     status_code=201,
     response_model=ModelOut,
     operation_id="import_model",
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 503, 507),
+    responses=documented(409, 507),
 )
 async def import_model(
     *,
@@ -129,7 +129,7 @@ async def import_model(
         return await anyio.to_thread.run_sync(creation.commit, keep)
 
 
-@router.get("/{model_id}", operation_id="get_model", responses=documented(401, 403, 404))
+@router.get("/{model_id}", operation_id="get_model", responses=documented(404))
 def get_model(model_id: ModelId, caller: Reader, installed: Installed) -> ModelOut:
     """One model."""
     with installed.database.read() as session:
@@ -168,7 +168,7 @@ def get_model_content(
     "/{model_id}/card",
     operation_id="get_model_card",
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/markdown": {}}}, **documented(401, 403, 404)},
+    responses={200: {"content": {"text/markdown": {}}}, **documented(404)},
 )
 def get_model_card(model_id: ModelId, caller: Reader, installed: Installed) -> Response:
     """What the model is, how it was made and how to use it, in Markdown."""
@@ -178,7 +178,7 @@ def get_model_card(model_id: ModelId, caller: Reader, installed: Installed) -> R
     return Response(card, media_type="text/markdown; charset=utf-8")
 
 
-@router.delete("/{model_id}", operation_id="delete_model", responses=documented(401, 403, 404, 409))
+@router.delete("/{model_id}", operation_id="delete_model", responses=documented(404, 409))
 def delete_model(model_id: ModelId, caller: Writer, installed: Installed) -> DeletedOut:
     """Delete a model that no unfinished job needs; the job that trained it stays."""
     freed = catalogue.delete(installed.database, installed.blobs, model_id, caller)

@@ -5,7 +5,6 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.access import PUBLIC, Needs, Reader
-from api.errors import documented
 from api.openapi import without_keys
 from api.paging import ListOut
 from api.runtime import Installed, Shared
@@ -52,14 +51,14 @@ def get_document(request: Request, installed: Installed) -> Response:
     operation_id="get_metrics",
     dependencies=[Depends(Needs("read"))],
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **documented(401, 403)},
+    responses={200: {"content": {"text/plain": {}}}},
 )
 def get_metrics(shared: Shared) -> Response:
     """Prometheus metrics; with API keys in force, for any key that reads."""
     return Response(generate_latest(shared.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/workers", operation_id="list_workers", responses=documented(401, 403))
+@router.get("/v1/workers", operation_id="list_workers")
 def list_workers(caller: Reader, installed: Installed) -> ListOut[WorkerOut]:
     """The worker slots that gave a sign of life within the last minute."""
     with installed.database.read() as session:

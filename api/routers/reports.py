@@ -79,7 +79,7 @@ async def stream_events(
             "`after` (or `Last-Event-ID`) on, as they happen, until the job has ended",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **documented(401, 403, 404, 422),
+        **documented(404),
     },
 )
 def list_events(
@@ -100,7 +100,7 @@ def list_events(
     return PageOut(data=events, next_cursor=following)
 
 
-@router.get("/metrics", operation_id="list_job_metrics", responses=documented(401, 403, 404, 422))
+@router.get("/metrics", operation_id="list_job_metrics", responses=documented(404))
 def list_metrics(
     *,
     job: Existing,
@@ -121,7 +121,7 @@ def list_metrics(
         return ListOut(data=[MetricOut.of(row) for row in rows])
 
 
-@router.get("/samples", operation_id="list_job_samples", responses=documented(401, 403, 404))
+@router.get("/samples", operation_id="list_job_samples", responses=documented(404))
 def list_samples(job: Existing, installed: Installed) -> ListOut[SampleOut]:
     """The pictures made so far."""
     with installed.database.read() as session:
@@ -156,7 +156,7 @@ def get_sample_content(
     )
 
 
-@router.get("/artifacts", operation_id="list_job_artifacts", responses=documented(401, 403, 404))
+@router.get("/artifacts", operation_id="list_job_artifacts", responses=documented(404))
 def list_artifacts(job: Existing, installed: Installed) -> ListOut[ArtifactOut]:
     """The files that the job published beside its loss or model."""
     with installed.database.read() as session:

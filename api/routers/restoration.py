@@ -76,7 +76,7 @@ class _Picture:
             "content": {kind: {} for kind in ("image/png", "image/jpeg", "image/webp")},
         },
         202: {"description": "a job that restores it", "model": JobOut},
-        **documented(400, 401, 403, 404, 409, 413, 415, 422, 507),
+        **documented(404, 409, 507),
     },
 )
 async def restore_image(

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/session", tags=["access"], route_class=StrictRout
     status_code=201,
     operation_id="begin_session",
     dependencies=[PUBLIC],
-    responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
+    responses=documented(401, 403, 429, 503),
 )
 def begin_session(
     request: Request, response: Response, installed: Installed, wanted: SessionIn

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"], route_class=StrictRoute
     operation_id="synthesize_image",
     responses={
         200: {"model": ImageOut, "description": "the caller has these pixels already"},
-        **documented(400, 401, 403, 404, 409, 413, 415, 422, 503, 507),
+        **documented(404, 409, 507),
     },
 )
 async def synthesize_image(

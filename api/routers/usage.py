@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from api.access import Needs, Reader
-from api.errors import documented
 from api.paging import ListOut
 from api.runtime import Installed
 from api.schemas import UsageOut
@@ -15,7 +14,7 @@ from services.errors import ForbiddenError
 router = APIRouter(prefix="/v1/usage", tags=["access"])
 
 
-@router.get("", operation_id="get_usage", responses=documented(401, 403, 422))
+@router.get("", operation_id="get_usage")
 def get_usage(
     caller: Reader,
     installed: Installed,
@@ -32,12 +31,7 @@ def get_usage(
         return UsageOut.of(whose, usage.of_owner(session, whose))
 
 
-@router.get(
-    "/all",
-    operation_id="list_usage",
-    dependencies=[Depends(Needs("admin"))],
-    responses=documented(401, 403),
-)
+@router.get("/all", operation_id="list_usage", dependencies=[Depends(Needs("admin"))])
 def list_usage(installed: Installed) -> ListOut[UsageOut]:
     """The same of every owner who has anything, in the order of their names."""
     with installed.database.read() as session:
