@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 
-from services import idempotency
+from services import browser_sessions, idempotency
 from services.access import Caller
 from services.blobs import Blobs
 from services.database import Database
-from services.database.schema import BrowserSession, Dataset, Job, WebhookDelivery, now
+from services.database.schema import Dataset, Job, WebhookDelivery, now
 from services.datasets import catalogue as datasets
 from services.errors import ConflictError, NotFoundError
 from services.installation import Installation
@@ -37,7 +37,7 @@ def _forget_rows(database: Database, settings: Settings) -> None:
     too_old = WebhookDelivery.created < _ago(settings.keep_deliveries_days)
     with database.write() as session:
         idempotency.forget_old(session)
-        session.execute(delete(BrowserSession).where(BrowserSession.expires < now()))
+        browser_sessions.sweep(session)
         session.execute(delete(WebhookDelivery).where(settled, too_old))
 
 

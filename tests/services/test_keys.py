@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from services import keys
-from services.access import Caller, Scope
+from services.access import LOCAL, Caller, Scope
 from services.database.schema import ApiKey, now
 from services.errors import BadInputError, ConflictError, NotFoundError, UnauthenticatedError
 from services.installation import Installation
@@ -140,3 +140,33 @@ def test_a_key_needs_known_scopes_and_a_revocation_a_known_key(
                 keys.create(session, name="x", owner="y", scopes=scopes)  # type: ignore[arg-type]  # the point
         with pytest.raises(NotFoundError):
             keys.revoke(session, "key_unknown")
+
+
+def test_an_id_that_there_is_not_takes_as_long_as_a_wrong_secret(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, token = make(installation, "admin")
+    compared: list[str] = []
+    matches = keys._matches
+
+    def watch(secret: str, kept: str) -> bool:
+        compared.append(kept)
+        return matches(secret, kept)
+
+    monkeypatch.setattr(keys, "_matches", watch)
+    absent = f"mdf_{'0' * 32}_{token.split('_', 2)[2]}"
+    wrong = f"mdf_{key.id.removeprefix('key_')}_{'A' * 43}"
+    for each in (absent, wrong):
+        with pytest.raises(UnauthenticatedError):
+            keys.authenticate(installation.database, each)
+    nobodys, annas = compared
+    assert annas == key.secret_hash
+    assert len(nobodys) == len(annas)
+
+
+def test_who_came_without_a_key_is_shut_out_by_the_first_one(installation: Installation) -> None:
+    with installation.database.read() as session:
+        assert keys.shut_out(session, [LOCAL]) == set()
+    make(installation, "admin")
+    with installation.database.read() as session:
+        assert keys.shut_out(session, [LOCAL]) == {LOCAL}
