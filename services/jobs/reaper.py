@@ -24,6 +24,8 @@ from services.retention import expiry, orphans, thinning
 
 PATROL_SECONDS = 0.5
 SWEEP_SECONDS = 300.0
+# With no message left in a queue, the first in line is announced after so long.
+_QUIET = timedelta(seconds=1)
 # Each takes a transaction and a connection; the reaper has other things to do.
 _ANNOUNCED_AT_ONCE = 100
 _FILES_SECONDS = 3600.0  # between looks at all files there are
@@ -104,18 +106,26 @@ class Reaper:
     def _announce_waiting(self, queue: str) -> int:
         queued = (Job.state == State.QUEUED, Job.type.in_(types_in(queue)))
         last_called = func.coalesce(Job.announced, Job.queued)
-        before = now() - timedelta(seconds=self._settings.redispatch_seconds)
+        moment = now()
+        before = moment - timedelta(seconds=self._settings.redispatch_seconds)
         with self._installation.database.read() as session:
             count = session.scalar(select(func.count()).where(*queued)) or 0
             waiting = self._dispatcher.waiting(queue) if count else None
-            if waiting is None or waiting >= count or claims.candidate(session, queue) is None:
-                return 0  # told already, or to no purpose: their owners are at their caps
+            if waiting is None or waiting >= count:
+                return 0
+            first = claims.candidate(session, queue)
+            if first is None:
+                return 0  # their owners are at their caps
             overdue = session.scalars(
                 select(Job)
                 .where(*queued, last_called <= before)
                 .order_by(Job.priority.desc(), Job.queued, Job.id)
                 .limit(min(count - waiting, _ANNOUNCED_AT_ONCE))
             ).all()
+            if not overdue and waiting == 0:
+                # Its message was read while its owner was at the cap; by now it may start.
+                told = last_called <= moment - _QUIET
+                overdue = session.scalars(select(Job).where(Job.id == first.job_id, told)).all()
         announced = 0
         for job in overdue:
             with self._installation.database.write() as session:
