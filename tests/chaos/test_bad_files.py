@@ -214,10 +214,11 @@ def offers(chance: Random, number: int) -> Iterator[tuple[str, str, Make]]:
 @pytest.mark.slow
 def test_bad_files_are_refused_and_leave_nothing(doors, house, count, chance, figures, tmp_path):
     house.worker(WORKER)
-    number = count(short=70, full=500)
+    number = count(short=60, full=500)
     # The processes that hold torch start with the first file: what they weigh is no growth.
     for door in ("losses", "models"):
         assert doors.send(door, b"nothing", "nothing").status == 422
+    assert doors.good(chance) == 201
     with figures("10", "bad files at every door", number) as scenario:
         took, kinds = 0, set()
         with watched(doors.served.memory) as memory:
