@@ -10,6 +10,7 @@ say.
 import logging
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -96,7 +97,8 @@ class Rates:
                 if not self._away_until:
                     _log.warning("rates are kept in memory while Redis is away: %s", error)
                 self._away_until = time.monotonic() + _PAUSE_SECONDS
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                with suppress(RedisError, OSError):  # one that is away does not say goodbye
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
             else:
                 self._away_until = 0.0
                 return _standing(bool(allowed), until_full, each, most)

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from uuid import uuid4
 
 import httpx
@@ -128,8 +129,9 @@ async def ask(
                 break
         took.append(time.monotonic() - due)
         statuses[answer.status_code] += 1
-        if answer.status_code == 202:
-            await http.post(f"/v1/jobs/{answer.json()['id']}/cancel")
+        if answer.status_code == 202:  # the queue is to stay short
+            with suppress(httpx.TransportError):
+                await http.post(f"/v1/jobs/{answer.json()['id']}/cancel")
 
     stop = _stop_signal()
     async with (
