@@ -42,6 +42,8 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or rolls back on an error."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            # Begun at once: what is done in the block before its first query is held as well.
+            session.connection()
             yield session
 
     def version(self) -> str | None:
