@@ -113,6 +113,11 @@ def upgrade() -> None:
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
         batch_op.add_column(sa.Column("quotas", sa.JSON(), server_default="{}", nullable=False))
 
+    with op.batch_alter_table("dataset_images", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_dataset_images_dataset_id_size", ["dataset_id", "size"], unique=False
+        )
+
     with op.batch_alter_table("job_samples", schema=None) as batch_op:
         batch_op.add_column(sa.Column("size", sa.Integer(), server_default="0", nullable=False))
 
@@ -152,6 +157,9 @@ def downgrade() -> None:
 
     with op.batch_alter_table("job_samples", schema=None) as batch_op:
         batch_op.drop_column("size")
+
+    with op.batch_alter_table("dataset_images", schema=None) as batch_op:
+        batch_op.drop_index("ix_dataset_images_dataset_id_size")
 
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
         batch_op.drop_column("quotas")
