@@ -19,29 +19,6 @@ from services.jobs.workers import Slot
 from workers.supervisor import Supervisor
 
 
-def test_a_killed_job_process_is_replaced_within_seconds(house):
-    house.worker()
-    job_id = house.submit("steps=100")
-    house.wait_for_step(job_id, 20)
-    house.process(job_id).kill()
-    job = house.wait_for_end(job_id)
-    assert house.states(job_id) == ["queued", "running", "queued", "running", "succeeded"]
-    assert house.count(job_id) == list(range(1, 101))
-    assert job.attempt == 2
-
-
-def test_a_killed_worker_takes_its_job_process_along_and_another_goes_on(house):
-    worker = house.worker()
-    job_id = house.submit("steps=100")
-    house.wait_for_step(job_id, 20)
-    process = house.process(job_id)
-    house.worker()
-    worker.kill()
-    process.wait(2)
-    assert house.wait_for_end(job_id).state == "succeeded"
-    assert house.count(job_id) == list(range(1, 101))
-
-
 def test_death_is_noticed_by_the_lock_long_before_the_lease_ends(house):
     worker = house.worker()
     job_id = house.submit("steps=1000")
@@ -70,17 +47,6 @@ def test_a_stopped_process_writes_nothing_once_its_lease_has_ended(house):
     assert house.wait_for_end(job_id).state == "succeeded"
     assert house.count(job_id) == list(range(1, 151))
     assert house.states(job_id) == ["queued", "running", "queued", "running", "succeeded"]
-
-
-def test_a_job_that_kills_its_process_fails_after_the_last_attempt_and_others_run(house):
-    house.worker()
-    deadly = house.submit("crash_at=3")
-    neighbours = [house.submit("steps=5") for _ in range(2)]
-    job = house.wait_for_end(deadly)
-    assert job.state == "failed"
-    assert job.error["code"] == "worker_lost"
-    assert job.attempt == 5
-    assert [house.wait_for_end(job_id).state for job_id in neighbours] == ["succeeded"] * 2
 
 
 def test_a_killed_broker_disturbs_no_running_job_and_loses_none_that_waits(house, broker):
