@@ -62,6 +62,8 @@ def end_session(request: Request, response: Response, caller: Reader, installed:
     with installed.database.write() as session:
         browser_sessions.end(session, caller.session_id)
     cookies.take(response, request.scope)
+    # Files may be kept for a year: not for who uses the browser next.
+    response.headers["Clear-Site-Data"] = '"cache"'
 
 
 def _shown(row: BrowserSession, caller: Caller) -> SessionOut:

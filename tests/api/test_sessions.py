@@ -62,6 +62,7 @@ def test_a_browser_logs_in_is_known_and_logs_out(
     assert ended.status_code == 204
     assert cookie_of(ended).value == ""
     assert cookie_of(ended)["max-age"] == "0"
+    assert ended.headers["clear-site-data"] == '"cache"'
     client.cookies.set("mdf_session", cookie_of(answer).value)
     assert_problem(client.get("/v1/me"), 401, "unauthenticated")
 
