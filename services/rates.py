@@ -89,12 +89,15 @@ class Rates:
         most = WINDOW_SECONDS * 1e6
         each = most / per_minute
         if time.monotonic() >= self._away_until:
+            was_away = self._away_until > 0
+            if was_away:  # one looks whether Redis is back; the others need not wait for it
+                self._away_until = time.monotonic() + _PAUSE_SECONDS
             try:
                 allowed, until_full = await self._script(
                     keys=[f"mdf:rate:{name}"], args=[each, most, int(spend)]
                 )
             except (RedisError, OSError) as error:
-                if not self._away_until:
+                if not was_away:
                     _log.warning("rates are kept in memory while Redis is away: %s", error)
                 self._away_until = time.monotonic() + _PAUSE_SECONDS
                 with suppress(RedisError, OSError):  # one that is away does not say goodbye

@@ -1,5 +1,7 @@
 """How often callers may ask, over a real Redis and without one."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -103,6 +105,24 @@ def test_redis_may_go_and_come_back(
     broker.start()
     time.sleep(1.1)
     assert [ask().headers["RateLimit"][:14] for _ in range(2)] == ['"requests";r=0'] * 2
+
+
+def test_a_redis_that_says_nothing_holds_nobody_up(
+    broker: EmbeddedRedis, client: TestClient, make_key: MakeKey
+) -> None:
+    key = make_key("admin", requests_per_minute=100)
+    assert client.get("/v1/jobs", headers=key).headers["RateLimit"] == '"requests";r=99;t=1'
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        answers = [client.get("/v1/jobs", headers=key) for _ in range(5)]
+        seconds = time.monotonic() - started
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[-1].headers["RateLimit"].startswith('"requests";r=95;')
+    assert seconds < 1.5
 
 
 def test_without_keys_requests_are_not_counted(installation: Installation) -> None:
