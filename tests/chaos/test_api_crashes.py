@@ -44,7 +44,7 @@ class Clients:
                 answer = http.post("/v1/jobs", json=self._body, headers={"Idempotency-Key": key})
             except httpx.TransportError:  # whether the job was made, it cannot know
                 self.repeats += 1
-                time.sleep(0.05)
+                time.sleep(0.1)
                 continue
             if answer.status_code == 202:
                 self.accepted[key] = answer.json()["id"]
@@ -63,7 +63,7 @@ def test_what_the_api_accepted_before_it_was_killed_is_there_once(
         clients = Clients(api.url, seed_image.id)
         try:
             for _ in range(scenario.count):
-                time.sleep(chance.uniform(0.2, 1.5))
+                time.sleep(chance.uniform(0.2, 2.0))
                 api.kill()
                 api.start()
             time.sleep(0.5)

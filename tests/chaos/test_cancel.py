@@ -21,7 +21,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def test_a_cancel_races_everything_and_leaves_one_final_state(house, count, chance, figures):
-    with figures("8", "cancel, racing the finish", count(short=4, full=100)) as scenario:
+    with figures("8", "cancel, racing the finish", count(short=3, full=100)) as scenario:
         for _ in range(2):
             house.worker()
         for number in range(scenario.count):
