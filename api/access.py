@@ -24,8 +24,10 @@ from services.exposure import is_loopback
 from services.installation import Installation
 
 PROTECTED = ("/v1/", "/metrics")
-# Below those, what everybody may ask: to be let in.
-OPEN = frozenset({("POST", "/v1/session")})
+# Below those, what everybody may ask: to be let in. There, methods that do not exist are told so.
+OPEN = frozenset(
+    (method, "/v1/session") for method in ("POST", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT")
+)
 # What proxies add: a request that has it comes from this machine by its last step only.
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 

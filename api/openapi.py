@@ -22,6 +22,8 @@ _CREATED = {
         "schema": {"const": "true"},
     },
 }
+# What says of a text what it may be, beside its length.
+_NARROWER = frozenset({"const", "contentMediaType", "enum", "format", "pattern"})
 _METHODS = ("get", "head", "post", "put", "patch", "delete")
 
 
@@ -59,6 +61,7 @@ def _document(app: FastAPI) -> Schema:
         for parameter in operation.get("parameters", ()):
             _leave_out_null(parameter)
     _require_tags(document, schemas)
+    _exclude_nul(schemas)
     for name, schema in schemas.items():
         if name.startswith("Body_"):  # FastAPI's names of forms
             schema["additionalProperties"] = False
@@ -106,6 +109,18 @@ def _leave_out_null(parameter: Schema) -> None:
         schema |= kinds[0]
     elif kinds:
         schema["anyOf"] = kinds
+
+
+def _exclude_nul(node: Any) -> None:
+    """No text of a request holds the character NUL (`api.bodies.parse_json`)."""
+    if isinstance(node, list):
+        for each in node:
+            _exclude_nul(each)
+    elif isinstance(node, dict):
+        for each in node.values():
+            _exclude_nul(each)
+        if node.get("type") == "string" and not node.keys() & _NARROWER:
+            node["pattern"] = r"^[^\x00]*$"
 
 
 def _require_tags(node: Any, schemas: Schema) -> None:

@@ -30,7 +30,13 @@ BEYOND_SCHEMAS = {
     ),
     "two fields that exclude each other": (
         "bad_input",
-        "PNG files lose nothing|needs `image_ids` or `dataset_id`",
+        "PNG files lose nothing|needs `image_ids` or `dataset_id`|give `iterations` or `epochs`",
+    ),
+    "parts of a training that are at odds": (
+        "bad_input",
+        "(min_size|max_width|crop|patch|batch) is|must rise|is no setting of the form|ends with"
+        "|the network|the loss|relativistic_gan|sums stand|are added up|stage|nesterov"
+        "|has an odd side|has the digest|a mosaic",
     ),
     "a picture too small for the recipe": ("bad_input", "seed .* is too small"),
     "a time that has passed": ("bad_input", "the deadline .* has passed"),
@@ -38,7 +44,10 @@ BEYOND_SCHEMAS = {
         "bad_input",
         "this server imports no folders|a webhook cannot be sent to that URL",
     ),
-    "more bytes than were announced before": ("too_large", "the archive was announced with"),
+    "more bytes than were announced, or than the operator allows": (
+        "too_large",
+        "the archive was announced with|MDF_MAX_DATASET_BYTES",
+    ),
 }
 
 for kind, name in (("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP"), ("tiff", "TIFF")):
