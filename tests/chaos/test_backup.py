@@ -29,6 +29,12 @@ STEPS = 60
 JOB = f"steps={STEPS} step_seconds=0.05"
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """No attempt is lost here, however slowly a process starts."""
+    return Settings(**settings.model_dump() | {"lease_seconds": 60})
+
+
 class Traffic:
     """Threads that store and delete pictures, losses and archives all the time."""
 
