@@ -61,7 +61,8 @@ def _document(app: FastAPI) -> Schema:
         for parameter in operation.get("parameters", ()):
             _leave_out_null(parameter)
     _require_tags(document, schemas)
-    _exclude_nul(schemas)
+    answers = {"ProblemDetails", "FieldProblem", *(name for name in schemas if "Out" in name)}
+    _exclude_nul([schema for name, schema in schemas.items() if name not in answers])
     for name, schema in schemas.items():
         if name.startswith("Body_"):  # FastAPI's names of forms
             schema["additionalProperties"] = False

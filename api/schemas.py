@@ -640,7 +640,7 @@ WebhookUrl = Annotated[
     str,
     Field(
         max_length=2000,
-        pattern=r"^https?://[^\s/?#@]+([/?#]\S*)?$",
+        pattern=r"^https?://[^\s\x00-\x1f\x7f/?#@]+([/?#][^\s\x00-\x1f\x7f]*)?$",
         description="http(s), without user and password",
     ),
 ]
