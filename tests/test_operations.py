@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from services.settings import PREFIX, Settings
 
-GUIDE = Path(__file__).parents[1] / "docs" / "operations.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "operations" / "README.md"
 
 
 def settings_table() -> str:
