@@ -202,7 +202,7 @@ def test_what_is_stored_is_counted(
 def documented() -> dict[str, set[str]]:
     """The metrics of the page's table, with their labels."""
     rows = re.findall(
-        r"^\| `(mdf_\w+)` \|([^|]*)\|", (FOLDER / "README.md").read_text(), flags=re.MULTILINE
+        r"^\| `(mdf_\w+)` \|([^|]*)\|", (FOLDER / "monitoring.md").read_text(), flags=re.MULTILINE
     )
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
