@@ -66,6 +66,9 @@ class LocalRun:
             return Signal.CHECKPOINT
         return self._signal
 
+    def alive(self) -> None:
+        """Nobody watches."""
+
     def progress(self, *, scale: int, scales: int, step: int, steps: int) -> None:
         """Pass it on."""
         if self._on_progress is not None:

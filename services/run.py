@@ -39,6 +39,9 @@ class Run(Protocol):
     def poll(self) -> Signal:
         """What to do now. Cheap enough to be asked at every iteration."""
 
+    def alive(self) -> None:
+        """It gets on, though it cannot stop here: told between polls that lie minutes apart."""
+
     def progress(self, *, scale: int, scales: int, step: int, steps: int) -> None:
         """Where the computation is: iteration `step` of `steps` in `scale` of `scales`, from 1."""
 

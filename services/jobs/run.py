@@ -120,7 +120,7 @@ class JobRun:
 
     def poll(self) -> Signal:
         """What to do now; the pulse keeps the answer fresh."""
-        self._stepped = time.monotonic()
+        self.alive()
         if self._stale:
             raise StaleRunError(self.claim.job_id)
         if self._desired == "cancel":
@@ -137,6 +137,10 @@ class JobRun:
             return Signal.CHECKPOINT
         self._asked_to_save = False
         return Signal.FINISH if finishing else Signal.CONTINUE
+
+    def alive(self) -> None:
+        """The computation does not hang."""
+        self._stepped = time.monotonic()
 
     def plan(self, costs: Sequence[float]) -> None:
         """Relative cost of an iteration in each scale, for the fraction and the ETA."""
@@ -260,7 +264,9 @@ class JobRun:
         seconds = time.monotonic() - self._stepped
         if seconds > self._settings.stall_seconds:
             said = f"no step for {seconds:.0f} s: the process is ended, and another goes on"
-            self.log(said)
+            content = {"message": said}
+            with suppress(OperationalError):  # with the database away, its end is what counts
+                self._write(lambda session: self._record(session, "log", content))
             raise StalledError(said)
 
     def _look(self) -> Job:
@@ -279,6 +285,7 @@ class JobRun:
             except OperationalError as error:
                 if time.monotonic() > end and not is_database_full(error):
                     raise
+                self.alive()
                 _log.warning("job %s: the database is away: %s", self.claim.job_id, error.orig)
                 time.sleep(PULSE_SECONDS)
 

@@ -143,7 +143,7 @@ class _Training:
         except ValueError as error:
             raise BadInputError(str(error)) from None
         sides = {loss_id: loss.smallest_side for loss_id, loss in losses.items()}
-        self._validation = Validation(validation, plan, loss_sides=sides)
+        self._validation = Validation(validation, plan, loss_sides=sides, on_image=run.alive)
         self._objective = build(plan.loss, losses, perceptual_weights=perceptual_weights)
         self._objective.to(device)
         self._learner = Learner(

@@ -1,6 +1,6 @@
 """How good a restorer is while it is trained, on images that it is not trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +43,16 @@ class Validation:
         pictures: to validate on; the first `validation_images` of them are.
         plan: task, recipe, and the loss whose windows must fit.
         loss_sides: smallest sides that the MDF losses take, by id, px.
+        on_image: called before each image that is measured or shown.
     """
 
     def __init__(
-        self, pictures: Sequence[Picture], plan: RestorerPlan, *, loss_sides: Mapping[str, int]
+        self,
+        pictures: Sequence[Picture],
+        plan: RestorerPlan,
+        *,
+        loss_sides: Mapping[str, int],
+        on_image: Callable[[], None],
     ) -> None:
         metrics = [METRICS[name].smallest_side for name in plan.recipe.validation_metrics]
         # A side that is no multiple of what task and network need is cut to one.
@@ -54,6 +60,7 @@ class Validation:
         fitting = [each for each in pictures if min(each.width, each.height) >= smallest]
         self._pictures = fitting[: plan.recipe.validation_images]
         self._plan = plan
+        self._on_image = on_image
         self._degradation = Degradation(plan)
         self._cache = PixelCache(self._pictures, _CACHE_BYTES)
 
@@ -96,6 +103,7 @@ class Validation:
         return samples
 
     def _batch(self, index: int, device: torch.device) -> Pair:
+        self._on_image()
         pixels = self._cache.pixels(index)
         draw = random_numbers(self._plan.recipe.random_seed, _STREAM, index)
         generator = torch.Generator().manual_seed(int(draw.integers(2**63)))

@@ -48,7 +48,7 @@ def restore_images_job(installation: Installation, job: Job, run: JobRun) -> Pub
         sources = _sources(session, spec)
     _, restorer = read_restorer(blobs.get(model.blob))
     restore_images(blobs, job.id, spec, sources=sources, restorer=restorer, run=run)
-    file, media_type = _result(installation, job, spec, sources)
+    file, media_type = _result(installation, job, spec, sources, run)
 
     def publish(session: Session, job: Job) -> None:
         artifacts.publish(session, job, kind=ARTIFACT, media_type=media_type, file=file)
@@ -86,7 +86,10 @@ def restore_images(
                 run.log(f"{source.name}: {note}")
             blobs.put(key, restored.content)
         run.progress(scale=1, scales=1, step=position + 1, steps=len(sources))
-        _heed(run.poll())
+        signal = run.poll()
+        _heed(signal)
+        if signal is Signal.CHECKPOINT and key not in before:
+            run.save_checkpoint(b"")  # the parts are all that it needs: this says that it gets on
 
 
 def _heed(signal: Signal) -> None:
@@ -98,7 +101,7 @@ def _heed(signal: Signal) -> None:
 
 
 def _result(
-    installation: Installation, job: Job, spec: Restoration, sources: Sequence[Source]
+    installation: Installation, job: Job, spec: Restoration, sources: Sequence[Source], run: Run
 ) -> tuple[StoredFile, str]:
     """The one file, or the archive of all, with its media type."""
     blobs, key = installation.blobs, artifacts.blob_key(job, ARTIFACT)
@@ -106,13 +109,14 @@ def _result(
         return blobs.put(key, blobs.get(parts.key(job.id, 0))), MEDIA_TYPES[spec.format]
     # Where large files belong; a file without a name is gone with its process.
     with tempfile.TemporaryFile(dir=installation.settings.home_folder) as file:
-        _archive(blobs, job.id, [source.name for source in sources], file)
+        _archive(blobs, job.id, [source.name for source in sources], file, run)
         return blobs.put_file(key, file), "application/zip"
 
 
-def _archive(blobs: Blobs, job_id: str, names: Sequence[str], file: BinaryIO) -> None:
+def _archive(blobs: Blobs, job_id: str, names: Sequence[str], file: BinaryIO, run: Run) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for position, name in enumerate(names):
+            _heed(run.poll())
             content = blobs.get(parts.key(job_id, position))
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
 

@@ -50,7 +50,7 @@ class RecordingRun:
     ) -> None:
         self.state = state
         self.signal = signal
-        self.polls = 0
+        self.polls = self.signs = 0
         self.saved: list[bytes] = []
         self.places: list[tuple[int, int, int, int]] = []
         self.points: list[tuple[int, int, dict[str, float]]] = []
@@ -67,6 +67,9 @@ class RecordingRun:
     def poll(self) -> Signal:
         self.polls += 1
         return self.signal(self.polls)
+
+    def alive(self) -> None:
+        self.signs += 1
 
     def progress(self, *, scale: int, scales: int, step: int, steps: int) -> None:
         self.places.append((scale, scales, step, steps))

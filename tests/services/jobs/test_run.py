@@ -13,7 +13,7 @@ from services.database.schema import Job, now
 from services.errors import DiskFullError
 from services.jobs import claims, queries, requests
 from services.jobs.failures import DeadlineExceededError
-from services.jobs.run import JobRun, StaleRunError
+from services.jobs.run import JobRun, StaleRunError, StalledError
 from services.run import Canceled, Paused, Signal
 
 
@@ -265,3 +265,49 @@ def test_a_full_database_is_waited_for_without_end(desk, job, run, monkeypatch):
     run.save_checkpoint(b"state")
     assert faults == []
     assert desk.job(job).checkpoint is not None
+
+
+class TestStalling:
+    @pytest.fixture
+    def run(self, run, monkeypatch):
+        """A run that may take a tenth of a second between two steps."""
+        settings = run._settings.model_copy(update={"stall_seconds": 0.1})
+        monkeypatch.setattr(run, "_settings", settings)
+        return run
+
+    def test_what_shows_no_sign_of_life_is_ended_and_says_so(self, installation, job, run):
+        run.poll()
+        time.sleep(0.2)
+        with pytest.raises(StalledError, match=r"^no step for 0 s"):
+            run.pulse()
+        (told,) = events(installation, job, "log")
+        assert told["message"].startswith("no step for 0 s")
+
+    def test_a_long_step_that_gets_on_is_left_alone(self, run):
+        time.sleep(0.2)
+        run.alive()
+        run.pulse()
+
+    def test_what_hangs_is_ended_with_the_database_away_too(self, run, monkeypatch):
+        monkeypatch.setattr(claims, "renew", _away)
+        time.sleep(0.2)
+        with pytest.raises(StalledError):
+            run.pulse()
+
+    def test_who_waits_for_the_database_does_not_hang(self, run, monkeypatch):
+        monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.05)
+        renew, back = claims.renew, time.monotonic() + 0.4
+
+        def away_for_a_while(*arguments, **options):
+            return (_away if time.monotonic() < back else renew)(*arguments, **options)
+
+        monkeypatch.setattr(claims, "renew", away_for_a_while)
+        writing = threading.Thread(target=run.log, args=("late",))
+        writing.start()
+        while writing.is_alive():
+            run._check_stall()
+            time.sleep(0.02)
+
+
+def _away(*_, **__):
+    raise OperationalError("UPDATE", {}, sqlite3.OperationalError("disk I/O error"))

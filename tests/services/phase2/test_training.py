@@ -544,6 +544,18 @@ def test_finish_keeps_the_best_weights_so_far(
     assert at_once.manifest.iterations == 1
 
 
+def test_a_validation_shows_at_each_image_that_it_gets_on(
+    plan: Plan, pictures: list[Picture], recording: Any
+) -> None:
+    run = recording()
+    trained = train(plan(), pictures, run)
+    images = trained.manifest.metrics["images"]
+    validations = len(trained.history.validations)
+    assert images > 0
+    # What is given is measured once, the samples are shown besides.
+    assert run.signs >= images * (validations + 1)
+
+
 def test_cancel_saves_nothing(plan: Plan, pictures: list[Picture], recording: Any) -> None:
     run = recording(lambda n: Signal.CANCEL if n == 3 else Signal.CONTINUE)
     with pytest.raises(Canceled):

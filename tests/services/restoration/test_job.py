@@ -4,6 +4,7 @@ import io
 import threading
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -33,11 +34,16 @@ class Watched:
 
     def __init__(self, answers: list[Signal] | None = None) -> None:
         self.answers = answers or []
+        self.checkpoints = 0
         self.steps: list[tuple[int, int]] = []
         self.logs: list[str] = []
 
     def poll(self) -> Signal:
         return self.answers.pop(0) if self.answers else Signal.CONTINUE
+
+    def save_checkpoint(self, state: bytes) -> None:
+        assert state == b""
+        self.checkpoints += 1
 
     def progress(self, *, scale: int, scales: int, step: int, steps: int) -> None:
         assert (scale, scales) == (1, 1)
@@ -126,6 +132,61 @@ def test_it_goes_on_with_the_image_that_it_stopped_at(
     run(installation, job, watched)
     assert watched.steps == [(1, 3), (2, 3), (3, 3)]
     assert result(installation, job) == result(installation, undisturbed)
+
+
+def test_a_long_one_outlives_any_number_of_kills_as_long_as_it_gets_on(
+    installation: Installation,
+    model: Model,
+    three: list[Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class KilledError(BaseException):
+        """The end of the process."""
+
+    job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
+    installation = replace(
+        installation, settings=installation.settings.model_copy(update={"checkpoint_seconds": 0})
+    )
+    for done in (1, 2):
+        with installation.database.read() as session:
+            claim = Claim(job.id, session.get_one(Job, job.id).token + 1)
+        with installation.database.write() as session:
+            assert claims.claim(session, claim, holder="w", host="h", lease=timedelta(seconds=60))
+        attempt = JobRun(installation, claim, threading.Event())
+        saved = attempt.save_checkpoint
+
+        def save_and_die(state: bytes, saved: Callable[[bytes], None] = saved) -> None:
+            saved(state)
+            raise KilledError
+
+        monkeypatch.setattr(attempt, "save_checkpoint", save_and_die)
+        with pytest.raises(KilledError):
+            execute(installation, attempt, COMPUTATIONS)
+        with installation.database.write() as session:
+            lost = claims.release(session, claim, lost=True, max_attempts=2)
+            assert lost is not None
+            assert (lost.state, lost.lost_attempts) == ("queued", 1)
+        assert len(parts.done(installation.blobs, job.id)) == done
+
+
+def test_parts_that_were_there_are_no_step_forward(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
+    for position in (0, 1):
+        installation.blobs.put(parts.key(job.id, position), b"made before")
+    watched = Watched([Signal.CHECKPOINT] * 4)
+    run(installation, job, watched)
+    assert watched.checkpoints == 1
+
+
+def test_a_cancel_ends_it_while_the_archive_is_made(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
+    with pytest.raises(Canceled):
+        run(installation, job, Watched([Signal.CONTINUE] * 6 + [Signal.CANCEL]))
+    assert len(parts.done(installation.blobs, job.id)) == 3
 
 
 def test_a_part_that_is_there_is_not_made_again(
