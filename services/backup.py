@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -50,6 +51,7 @@ _DATABASE = "mdf.sqlite"
 _BLOBS = "blobs"
 _MANIFEST = "manifest.json"
 _MEMBER = re.compile(rf"{_BLOBS}(/[\w-][\w.-]*)+|{re.escape(_DATABASE)}|{re.escape(_MANIFEST)}")
+_VERSION = re.compile(r"[0-9][\w.+!-]{0,40}")
 _STAGING = ".restore-"
 _CHUNK = 1 << 20
 _ROUNDS = 100
@@ -258,7 +260,9 @@ def _unpack(file: IO[bytes], staging: Path, on_bytes: OnBytes) -> Backup:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                content = tar.extractfile(member) if member.isreg() else None
+                # A sparse one may grow to any size out of nothing.
+                is_plain = member.isreg() and not member.issparse()
+                content = tar.extractfile(member) if is_plain else None
                 if content is None or not _MEMBER.fullmatch(member.name):
                     raise BackupError(f"{file.name} holds {member.name!r}: it is no backup of MDF")
                 if member.name == _MANIFEST:
@@ -270,7 +274,7 @@ def _unpack(file: IO[bytes], staging: Path, on_bytes: OnBytes) -> Backup:
                 with _new_file(path) as written:
                     shutil.copyfileobj(reader, written, _CHUNK)
                 digests[member.name] = reader.digest.hexdigest()
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
         raise BackupError(f"{file.name} is no backup of MDF, or is damaged: {error}") from error
     if manifest is None:
         raise BackupError(f"{file.name} ends too soon: it was not written or copied to its end")
@@ -285,16 +289,19 @@ def _unpack(file: IO[bytes], staging: Path, on_bytes: OnBytes) -> Backup:
 
 def _read_manifest(manifest: Any, archive: str) -> Backup:
     try:
-        backup = Backup(**manifest)
+        backup = TypeAdapter(Backup).validate_python(manifest)
         is_readable = backup.format == FORMAT and backup.database in versions()
-    except TypeError:
+    except ValidationError:
         is_readable = False
     if not is_readable:
         made_by = manifest.get("mdf") if isinstance(manifest, dict) else None
+        shown = made_by if _VERSION.fullmatch(str(made_by)) else "of an unknown version"
         raise BackupError(
-            f"{archive} was made by MDF {made_by or 'of an unknown version'}, which this version, "
+            f"{archive} was made by MDF {shown}, which this version, "
             f"{version('mdf')}, does not read: restore it with that one, or a newer one"
         )
+    if _DATABASE not in backup.digests:
+        raise BackupError(f"{archive} is damaged: it holds no database")
     return backup
 
 

@@ -216,6 +216,29 @@ def with_a_link(content: bytes) -> bytes:
     return packed.getvalue()
 
 
+def with_a_hole(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    hole = tarfile.TarInfo("blobs/images/hole")
+    hole.pax_headers = {"GNU.sparse.size": str(10**12), "GNU.sparse.map": "0,0"}
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(hole)
+    return packed.getvalue()
+
+
+def with_manifest(manifest: bytes):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo("manifest.json")
+        member.size = len(manifest)
+        tar.addfile(member, io.BytesIO(manifest))
+    return lambda _: packed.getvalue()
+
+
+def manifest(**changes) -> bytes:
+    nothing = {"created": "", "mdf": "0.1", "database": "0003", "digests": {}, "size": 0}
+    return json.dumps(nothing | {"missing": [], "damaged": []} | changes).encode()
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -225,6 +248,12 @@ def with_a_link(content: bytes) -> bytes:
         (of_a_newer_version, "was made by MDF .*, which this version"),
         (with_another_file, r"holds 'blobs/\.\./\.\./evil': it is no backup"),
         (with_a_link, "holds 'blobs/images': it is no backup"),
+        (with_a_hole, "holds 'blobs/images/hole': it is no backup"),
+        (with_manifest(manifest()), "is damaged: it holds no database"),
+        (with_manifest(manifest(digests=[])), r"was made by MDF 0\.1, which"),
+        (with_manifest(manifest(missing=3)), r"was made by MDF 0\.1, which"),
+        (with_manifest(manifest(format=9, mdf="\x1b[2J")), "by MDF of an unknown version, which"),
+        (with_manifest(b"[" * 100_000), "is no backup of MDF, or is damaged"),
         (lambda _: b"something else" * 1000, "is no backup of MDF, or is damaged"),
         (lambda _: b"", "is no backup of MDF|ends too soon"),
     ],
