@@ -1,8 +1,10 @@
 """Request bodies: how large, of which type, and strict JSON."""
 
+import asyncio
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -19,10 +21,15 @@ from services.settings import Settings
 
 MAX_JSON_BYTES = 1 << 20
 MAX_LOGIN_BYTES = 1 << 10  # sent by those whom nobody knows yet
+# For the next bytes of a body to come.
+SILENCE_SECONDS = 60.0
+# For all of a login, which is short.
+LOGIN_SECONDS = 30.0
 # Boundaries, part headers and form fields around a file.
 MULTIPART_BYTES = 1 << 17
 # Where files are sent: images, and what is as small.
 UPLOADS = re.compile(r"/v1/(images|losses/import|models/[^/]*/restore)")
+LOGIN = "/v1/session"
 MODEL_UPLOAD = "/v1/models/import"
 FORM_LIMITS: Any = {"max_files": 1, "max_fields": 8, "max_part_size": 1 << 16}
 # What OpenAPI is told of forms: no file is empty, and that of an image is one of these.
@@ -38,7 +45,10 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class BodyCap:
-    """Refuses a body that is too large before anything parses it, declared or streamed."""
+    """Refuses a body that is too large before anything parses it, declared or streamed.
+
+    One that does not come is not waited for: nobody holds a connection by being silent.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -55,11 +65,21 @@ class BodyCap:
             response = problem(scope, status=413, code="too_large", detail=_too_large(cap))
             await response(scope, receive, send)
             return
-        received = 0
+        began, received, is_awaited = time.monotonic(), 0, True
 
         async def count() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_awaited
+            if not is_awaited:
+                return await receive()
+            seconds = SILENCE_SECONDS
+            if scope["path"] == LOGIN:
+                seconds = began + LOGIN_SECONDS - time.monotonic()
+            try:
+                async with asyncio.timeout(seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the request's body has not come: send it again") from None
+            is_awaited = message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > cap:
                 raise HTTPException(413, _too_large(cap))
@@ -68,7 +88,7 @@ class BodyCap:
         await self._app(scope, count, send)
 
     def _cap(self, path: str) -> int:
-        if path == "/v1/session":
+        if path == LOGIN:
             return MAX_LOGIN_BYTES
         if path == MODEL_UPLOAD:
             return self._settings.max_model_bytes + MULTIPART_BYTES

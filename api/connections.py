@@ -1,7 +1,9 @@
 """One client's connection: HTTP/1.1, strictly, and no longer than the client does its part."""
 
 import asyncio
+from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Bytes of a request's first line and headers.
@@ -13,6 +15,19 @@ STALL_SECONDS = 30.0
 LAST_STALL_SECONDS = 1.0
 
 
+class _Requests(h11.Connection):
+    """Reads requests, each of which ends where everybody between sees it end."""
+
+    def next_event(self) -> Any:
+        """What comes next; one whose length is told in two ways is no request."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                raise h11.RemoteProtocolError("Content-Length beside Transfer-Encoding")
+        return event
+
+
 class Connection(H11Protocol):
     """Uvicorn's connection, cut when a request's head does not come or an answer is not taken.
 
@@ -22,6 +37,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begin; the first head is awaited."""
         super().connection_made(transport)
+        self.conn = _Requests(h11.SERVER, MAX_HEAD_BYTES)
         self._stall_seconds = STALL_SECONDS
         self._stall = _Limit(self.loop, transport)
         self._head = _Limit(self.loop, transport)

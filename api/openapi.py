@@ -12,8 +12,8 @@ Schema = dict[str, Any]
 
 # Of every route that asks who calls: no key, not this scope, too many requests, no database.
 _GUARDED = documented(401, 403, 429, 503)
-# Of every route with a body: damaged, too large, of another type, not as described.
-_WITH_BODY = documented(400, 413, 415, 422)
+# Of every route with a body: damaged, not there, too large, of another type, not as described.
+_WITH_BODY = documented(400, 408, 413, 415, 422)
 
 _CREATED = {
     "Location": {"description": "path of the object", "schema": {"type": "string"}},

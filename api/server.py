@@ -7,7 +7,7 @@ import socket
 import uvicorn
 
 from api.app import create_app
-from api.connections import MAX_HEAD_BYTES, Connection
+from api.connections import Connection
 from api.runtime import Runtime
 from services.exposure import check_host
 from services.installation import Installation
@@ -42,7 +42,6 @@ class Server(uvicorn.Server):
                 proxy_headers=True,
                 forwarded_allow_ips=settings.trusted_proxies,
                 timeout_graceful_shutdown=GRACE_SECONDS,
-                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from api import bodies
 from services.installation import Installation
 
 MEBIBYTE = 1 << 20
@@ -65,6 +67,37 @@ def test_a_body_of_undeclared_size_is_cut_off(live, assert_problem) -> None:
         headers={"Content-Type": "application/json"},
     )
     assert_problem(small, 413, "too_large")
+
+
+@pytest.mark.parametrize("path", ["/v1/session", "/v1/jobs"])
+@pytest.mark.parametrize("begun", [b"", b"{"])
+def test_a_body_that_does_not_come_is_not_waited_for(
+    live, monkeypatch: pytest.MonkeyPatch, path: str, begun: bytes
+) -> None:
+    monkeypatch.setattr(bodies, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(bodies, "LOGIN_SECONDS", 0.3)
+    head = f"POST {path} HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
+    began = time.monotonic()
+    answer = raw(live.url, f"{head}Content-Length: 9\n", begun)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began < 3
+
+
+def test_a_login_in_small_pieces_is_waited_for_no_longer(
+    live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "LOGIN_SECONDS", 0.5)
+
+    def slowly() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            time.sleep(0.05)
+
+    began = time.monotonic()
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{live.url}/v1/session", content=slowly(), headers=headers)
+    assert answer.status_code == 408
+    assert 0.4 < time.monotonic() - began < 6
 
 
 def test_a_large_file_within_the_cap_is_taken(live) -> None:

@@ -59,6 +59,15 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(live, request_:
     assert httpx.get(f"{live.url}/healthz").status_code == 200
 
 
+def test_a_request_whose_length_is_told_in_two_ways_hides_no_other_one(live) -> None:
+    head = b"POST /v1/session HTTP/1.1\r\nHost: a\r\nContent-Length: 49\r\n"
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = raw(live, head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert not answer.endswith(b"(open)")
+
+
 def test_an_upgrade_to_another_protocol_is_declined(live) -> None:
     head = (
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n"
