@@ -51,12 +51,20 @@ class Database:
         with self.engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
 
-    def migrate(self, version: str = "head") -> None:
-        """Bring the tables to the newest version, or an earlier one; keeps all data."""
-        config = _migrations()
-        with self._writer.begin() as connection:
+    def migrate(self, version: str | None = None) -> None:
+        """Bring the tables to the newest version, or an earlier one.
+
+        Upwards all data is kept; downwards, what the earlier version has a place for.
+        """
+        config, known = _migrations(), versions()
+        wanted = version or known[0]
+        with self._writer.connect() as connection, _unchecked(connection), connection.begin():
             config.attributes["connection"] = connection
-            command.upgrade(config, version)
+            present = MigrationContext.configure(connection).get_current_revision()
+            if present in known[: known.index(wanted)]:
+                command.downgrade(config, wanted)
+            else:
+                command.upgrade(config, wanted)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -92,6 +100,25 @@ def _migrations() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
+
+
+@contextmanager
+def _unchecked(connection: Connection) -> Iterator[None]:
+    """Outside a transaction: have SQLite heed no foreign keys.
+
+    Many changes of a table are made there by a new one in its place; with the old one, all rows
+    that refer to it would go.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw = connection.connection.cursor()
+    raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.close()
 
 
 def _engine(url: str) -> Engine:

@@ -177,6 +177,32 @@ def test_an_earlier_database_keeps_all_its_rows(url: str, version: str) -> None:
     check_use(Database(url), tables)
 
 
+def test_a_database_that_goes_back_keeps_what_the_earlier_version_has(url: str) -> None:
+    database = Database(url)
+    database.migrate("0002")
+    tables = rows_of("0002")
+    metadata = MetaData()
+    metadata.reflect(database.engine)
+    with database.engine.begin() as connection:
+        for name, rows in tables.items():
+            connection.execute(insert(metadata.tables[name]), rows)
+    before = stored(database, tables)
+    database.migrate()
+
+    database.migrate("0002")
+
+    assert database.version() == "0002"
+    assert stored(database, tables) == before
+    after = MetaData()
+    after.reflect(database.engine)
+    assert {name: set(table.c.keys()) for name, table in after.tables.items()} == {
+        name: set(table.c.keys()) for name, table in metadata.tables.items()
+    }
+    database.migrate()
+    database.close()
+    check_use(Database(url), tables)
+
+
 def check_use(database: Database, tables: dict[str, list[dict[str, Any]]]) -> None:
     """The service reads all of it, and goes on with it."""
     with database.read() as session:
