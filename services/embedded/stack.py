@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from sqlalchemy.exc import OperationalError
+
 from services import exposure
 from services.embedded.broker import EmbeddedRedis
 from services.errors import ServiceError
@@ -116,8 +118,10 @@ class Stack:
             try:
                 installation.database.migrate()
                 exposure.check_host(installation.database, self._settings.host)
-                # What died with the stack before need not wait for a worker to come up.
-                deaths.take_back(installation)
+                # What died with the stack before need not wait for a worker to come up; with the
+                # disk full, it waits all the same.
+                with suppress(OperationalError):
+                    deaths.take_back(installation)
             finally:
                 installation.close()
             # All children are made by this thread: the kernel ties their lives to it.

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import psutil
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
 
 from services.embedded.stack import Stack, StackError
 from services.errors import BadInputError
@@ -204,6 +206,18 @@ def test_a_child_that_cannot_be_started_again_for_a_while_does_not_end_the_rest(
     until(lambda: stack._workers[0].process is not None)
     assert stack._api.process is api
     assert api.poll() is None
+
+
+def test_it_starts_with_a_database_that_cannot_be_written(settings, monkeypatch):
+    monkeypatch.setattr(Stack, "_answers", lambda _: True)
+    full = OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
+    monkeypatch.setattr("services.jobs.deaths.take_back", raising(full))
+    stack = Stack(settings.model_copy(update={"redis_url": SecretStr("redis://nowhere")}))
+    for child in (stack._api, *stack._workers):
+        child.command = ("sleep", "60")
+    stack.start()
+    assert stack._api.process.poll() is None
+    stack.stop()
 
 
 def test_a_terminal_that_is_gone_does_not_end_the_stack(dummies):
