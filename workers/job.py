@@ -24,6 +24,8 @@ from workers import STOP
 # Exit codes for the log; the supervisor looks at the database instead.
 _STALE = 3
 _STALLED = 4
+# It computes for minutes or days; those that answer people meanwhile come first.
+_NICENESS = 5
 _log = logging.getLogger("workers.job")
 
 
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str], computations: Mapping[str, Computation] = COM
     job_id, *numbers = arguments
     token, lock, pipe, parent = map(int, numbers)
     die_with_parent(parent)
+    os.nice(_NICENESS)  # of all threads that are made from here on
     os.set_inheritable(lock, False)  # the lock is this process's sign of life, not its children's
     stopping = threading.Event()
     _start(lambda: _listen(pipe, stopping))

@@ -39,6 +39,14 @@ def test_keeps_the_last_progress_and_all_metrics(house):
     ]
 
 
+def test_lets_processes_that_answer_people_go_first(house):
+    worker = house.worker()
+    job_id = house.submit("steps=100")
+    house.wait_for_step(job_id, 1)
+    niceness = house.process(job_id).nice() - psutil.Process(worker.pid).nice()
+    assert niceness == 5
+
+
 def test_tells_how_long_it_will_take(house):
     house.worker()
     job_id = house.submit("steps=100 step_seconds=0.05")
