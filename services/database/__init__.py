@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, func, select
+from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
@@ -19,6 +19,15 @@ from sqlalchemy.pool import ConnectionPoolEntry
 # Of the database and its log; of the log's index, which SQLite keeps in a file beside.
 _SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _WRITES = {"mdf_writes": True}
+# A server of PostgreSQL that falls silent, as when its host is lost, is given up within half a
+# minute. By default whoever waits for it does so for hours, and with it all that a slot does.
+_ATTENTIVE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # ms
+}
 
 
 class Database:
@@ -123,7 +132,9 @@ def _unchecked(connection: Connection) -> Iterator[None]:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        said = make_url(url).query  # goes before
+        attentive = {name: value for name, value in _ATTENTIVE.items() if name not in said}
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=attentive)
     # Errors reach the log; what users wrote, and hashes of keys, do not.
     engine = create_engine(url, hide_parameters=True)
     if engine.url.database:

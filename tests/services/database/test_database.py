@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select, text
+from sqlalchemy import func, make_url, select, text
 from sqlalchemy.exc import OperationalError
 
 from services.database import Database
@@ -108,3 +108,19 @@ def test_times_come_back_aware_and_naive_ones_are_refused(database: Database) ->
         assert session.get_one(Worker, "w").started == moment
     with pytest.raises(Exception, match="naive datetime"), database.write() as session:
         session.get_one(Worker, "w").started = moment.replace(tzinfo=None)
+
+
+def test_a_silent_server_is_given_up_within_half_a_minute(postgresql: str) -> None:
+    def parameters(url: str) -> dict[str, str]:
+        database = Database(url)
+        with database.engine.connect() as connection:
+            found: dict[str, str] = connection.connection.driver_connection.info.get_parameters()
+        database.close()
+        return found
+
+    found = parameters(postgresql)
+    assert int(found["tcp_user_timeout"]) == 25_000
+    idle, each, times = (int(found[f"keepalives_{n}"]) for n in ("idle", "interval", "count"))
+    assert idle + each * times <= 30
+    own = make_url(postgresql).update_query_dict({"keepalives_idle": "60"})
+    assert parameters(own.render_as_string(hide_password=False))["keepalives_idle"] == "60"
