@@ -32,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.database import Database, is_database_full, versions
 from services.database.schema import (
     Artifact,
+    BrowserSession,
     DatasetImage,
     Image,
     LossFile,
@@ -322,6 +323,8 @@ def _make_current(path: Path, backup: Backup) -> None:
                 # Not lost: their processes go on, or went on, where the backup was made.
                 claims.release(session, Claim(row.id, row.token), lost=False, max_attempts=1)
             session.execute(delete(Worker))
+            # Nobody knows which of them were ended since.
+            session.execute(delete(BrowserSession))
 
 
 def _move_in(staging: Path, home: Path) -> None:

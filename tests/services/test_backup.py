@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from skimage import data
 from sqlalchemy import select
 
-from services.access import LOCAL
+from services import browser_sessions, keys
+from services.access import LOCAL, Caller
 from services.backup import BackupError, back_up, restore
 from services.database.schema import Artifact, Image, Job, JobSample, Worker, now
 from services.datasets import catalogue as datasets
@@ -131,6 +132,21 @@ def test_what_changes_meanwhile_is_followed(
         assert session.get_one(Image, seed_image.id)
     assert copy.blobs.keys("checkpoints") == [f"checkpoints/{job.id}/1-4"]
     assert contents(copy) == contents(installation)
+    copy.close()
+
+
+def test_browsers_must_log_in_again(installation, settings, elsewhere, archive):
+    with installation.database.write() as session:
+        key, _ = keys.create(session, name="laptop", owner="local", scopes=["admin"])
+        caller = Caller(owner="local", scopes=frozenset({"admin"}), key_id=key.id)
+        _, token = browser_sessions.begin(session, caller, lifetime=timedelta(hours=1))
+    back_up(settings, archive)
+    restore(elsewhere, archive)
+    copy = opened(elsewhere)
+    assert browser_sessions.recognise(installation.database, token) is not None
+    assert browser_sessions.recognise(copy.database, token) is None
+    with copy.database.read() as session:
+        assert keys.get(session, key.id).revoked is None
     copy.close()
 
 
