@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from api.errors import documented, problem
 from services.blobs import BlobMissingError, Blobs, StoredFile
 from services.errors import NotFoundError
+from services.names import CONTROL
 
 RESPONSES = {
     200: {"description": "the file, with ETag (its SHA-256) and Repr-Digest"},
@@ -76,7 +77,7 @@ def read_whole(blobs: Blobs, blob: str) -> bytes:
 def plain_name(name: str, fallback: str) -> str:
     """`name` without what a file name cannot hold."""
     name = name.encode("utf-8", "replace").decode()  # half characters come from odd charsets
-    return re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]+", "-", name).strip(" .-")[:100] or fallback
+    return re.sub(rf"[{CONTROL}/\\:*?\"<>|]+", "-", name).strip(" .-")[:100] or fallback
 
 
 def _names(condition: str, etag: str) -> bool:

@@ -41,13 +41,14 @@ from services.jobs.failures import Code
 from services.jobs.lifecycle import State
 from services.jobs.results import Made
 from services.jobs.specs import SPECS, AnySpec
+from services.names import CONTROL
 from services.phase1.recipe import DiscriminatorTraining
 from services.phase2.recipe import RestorationTraining
 from services.restoration.spec import Restoration
 from services.webhooks.outbox import EVENTS, Event
 
-# Names are shown in lists, logs and file names: no control characters.
-Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# Names are shown in lists, logs and file names: no orders to the screen.
+Name = Annotated[str, Field(max_length=200, pattern=rf"^[^{CONTROL}]*$")]
 Priority = Annotated[int, Field(ge=-100, le=100, description="higher runs first")]
 LossFormat = Literal["safetensors", "pth", "pt2"]
 ModelFormat = Literal["safetensors", "onnx", "pt2"]

@@ -28,9 +28,10 @@ from services.errors import (
 )
 from services.ids import new_id
 from services.listing import Page, newest_first
+from services.names import CONTROL
 from services.quotas import checked
 
-NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
+NAME = rf"^[^{CONTROL}]{{1,200}}$"
 OWNER = r"^[A-Za-z0-9._@-]{1,100}$"
 _TOKEN = re.compile(r"mdf_(?P<key>[0-9a-f]{32})_(?P<secret>[A-Za-z0-9_-]{43})")
 _USE_RECORDED_EVERY = timedelta(minutes=1)

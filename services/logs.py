@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 
+from services.names import CONTROL
 from services.settings import Settings
 
 # Those that a line may have, in their order.
@@ -22,8 +23,7 @@ IDS = ("request_id", "job_id", "attempt", "worker", "trace_id")
 
 # They tell at length of what the service does by them, addresses with secrets included.
 _TALKATIVE = ("httpx", "httpcore", "urllib3")
-# Also those that turn the direction of a text round, or begin a line for some readers only.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(f"[{CONTROL}]")
 _log = logging.getLogger(__name__)
 _settings: Settings | None = None
 _process_ids: dict[str, str | int] = {}

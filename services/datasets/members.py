@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.errors import BadInputError
+from services.names import CONTROL
 
 CHUNK = 1 << 18  # bytes that are read at a time
 MAX_NAME = 500  # characters
@@ -55,7 +56,7 @@ def check_count(count: int, most: int) -> None:
 def shown(name: str) -> str:
     """A file's name as people and databases can read it."""
     name = name.encode("utf-8", "replace").decode()  # archives may hold half characters
-    name = re.sub(r"[\x00-\x1f\x7f]", "�", name)
+    name = re.sub(f"[{CONTROL}]", "�", name)
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 

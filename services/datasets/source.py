@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from services.exact import Exact
+from services.names import CONTROL
 
 
 class _Source(Exact):
@@ -27,7 +28,7 @@ class Folder(_Source):
         Field(
             min_length=1,
             max_length=4096,
-            pattern=r"^[^\x00-\x1f\x7f]+$",
+            pattern=rf"^[^{CONTROL}]+$",
             description="absolute path on the server, or a URL such as s3://bucket/photos",
         ),
     ]

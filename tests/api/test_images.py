@@ -47,6 +47,7 @@ def test_the_same_pixels_are_kept_once(client: TestClient) -> None:
         ("a/b:c?.jpg", "a-b-c-.jpg"),
         ("Bär 🐻.png", "Bär 🐻.png"),
         ("...", "image"),
+        ("\x9b2J\u202egnp.exe", "2J-gnp.exe"),
         ("x" * 400 + ".png", "x" * 100),
     ],
 )

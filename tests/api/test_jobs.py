@@ -152,6 +152,16 @@ def test_a_job_is_steered(client: TestClient, job_id: str, assert_problem) -> No
     assert post("cancel") == (404, "not_found")
 
 
+@pytest.mark.parametrize("name", ["\x1b[2J", "\x9b2J", "\u202eab", "a\u2028b"])
+def test_a_name_gives_no_orders_to_the_screen(
+    client: TestClient, job_id: str, assert_problem, name: str
+) -> None:
+    problem = assert_problem(
+        client.patch(f"/v1/jobs/{job_id}", json={"name": name}), 422, "bad_input"
+    )
+    assert [each["pointer"] for each in problem["errors"]] == ["/name"]
+
+
 def test_a_job_is_renamed_and_moved(client: TestClient, image_id: str, job_id: str) -> None:
     second = client.post("/v1/jobs", json=body(image_id)).json()
     assert second["queue_position"] == 2

@@ -29,7 +29,7 @@ def test_a_token_names_its_key_and_its_secret_is_not_kept(installation: Installa
     assert secret.encode() not in kept
 
 
-@pytest.mark.parametrize("name", ["", "two\nlines", "line\n", "x" * 201])
+@pytest.mark.parametrize("name", ["", "two\nlines", "line\n", "\x9b2J", "\u202eab", "x" * 201])
 def test_a_name_that_cannot_be_shown_is_refused(installation: Installation, name: str) -> None:
     with (
         installation.database.write() as session,

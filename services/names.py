@@ -1,0 +1,5 @@
+"""Names that people give: what may stand in them."""
+
+# Signs that a screen or a log takes for orders: they move the cursor, end the line, or turn the
+# direction of the text round, so that `exe.png` is read where `gnp.exe` stands.
+CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
