@@ -62,7 +62,7 @@ class Blobs:
         self._floor = floor_bytes
         self._on_full: Callable[[DiskFullError], None] | None = None
         if isinstance(location, Path):
-            location.mkdir(parents=True, exist_ok=True)
+            location.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder = location
             self._store: ObjectStore = LocalStore(location)
         else:

@@ -21,6 +21,8 @@ class Installation:
         """Open the database and the blobs that `settings` name; does not migrate."""
         if settings.database_url is None:
             settings.home_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # It may have been there, and open to others.
+            (settings.home_folder / "mdf.sqlite").touch(mode=0o600)
         return cls(
             settings=settings,
             database=Database(settings.sqlalchemy_url),
