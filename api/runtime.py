@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from api.announcements import Announcements
 from api.event_feeds import EventFeeds
 from api.metrics import make_registry
+from api.places import Places
 from api.readiness import Readiness
 from services.installation import Installation
 from services.jobs.dispatch import Dispatcher
@@ -20,6 +21,7 @@ from services.workbench import Workbench
 DECODERS = 2
 # Archives that are taken at one time; each holds a part of a few megabytes in memory.
 UPLOADS = 16
+UPLOADS_OF_OWNER = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Runtime:
     readiness: Readiness
     registry: CollectorRegistry
     decoders: anyio.CapacityLimiter
-    uploads: anyio.CapacityLimiter
+    uploads: Places
     rates: Rates
     in_flight: set[tuple[str, str]]  # owners and idempotency keys of requests being done
 
@@ -56,7 +58,7 @@ class Runtime:
             readiness=Readiness(installation, dispatcher),
             registry=make_registry(installation, feeds),
             decoders=anyio.CapacityLimiter(DECODERS),
-            uploads=anyio.CapacityLimiter(UPLOADS),
+            uploads=Places(total=UPLOADS, of_owner=UPLOADS_OF_OWNER),
             rates=Rates(installation.settings),
             in_flight=set(),
         )

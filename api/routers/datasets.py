@@ -20,7 +20,7 @@ from api.schemas import DatasetImageOut, DatasetIn, DatasetOut, DeletedOut
 from services.access import Caller
 from services.blobs import StoredFile
 from services.datasets import catalogue, uploads
-from services.errors import NotFoundError, UnavailableError
+from services.errors import NotFoundError
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
 
@@ -155,18 +155,11 @@ async def upload_dataset(
         raise HTTPException(
             415, f"{request.url.path} takes {_MEDIA_TYPE}, not {given or 'nothing'}"
         )
-    try:
-        shared.uploads.acquire_on_behalf_of_nowait(request)
-    except anyio.WouldBlock:
-        raise UnavailableError(
-            "the server is taking as many uploads as it can: go on in a moment"
-        ) from None
-    try:
-        offset = await _receive(request, shared, dataset_id, upload_offset, caller)
-    except ClientDisconnect:
-        return Response(status_code=400)  # to nobody
-    finally:
-        shared.uploads.release_on_behalf_of(request)
+    with shared.uploads.taken_by(caller.owner):
+        try:
+            offset = await _receive(request, shared, dataset_id, upload_offset, caller)
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody
     return Response(status_code=204, headers={"Upload-Offset": str(offset)})
 
 

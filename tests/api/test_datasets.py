@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import zipfile
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +15,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from skimage import data
 
+from api import runtime
 from api.routers import datasets as router
 from services.access import LOCAL
 from services.datasets import catalogue, uploads
+from services.errors import UnavailableError
 from services.installation import Installation
 from services.jobs import claims
 from services.jobs.execution import COMPUTATIONS, execute
@@ -293,16 +296,18 @@ def test_a_sender_who_falls_silent_makes_room(
         assert catalogue.get(session, dataset_id.decode(), LOCAL).received == 600
 
 
-def test_a_server_takes_so_many_uploads_and_no_more(
-    client: TestClient, assert_problem, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_takes_so_many_uploads_and_no_more(client: TestClient, assert_problem) -> None:
     content = archive()
     dataset_id = create(client, len(content))["id"]
-    limiter = client.app.state.runtime.uploads
-    for place in range(int(limiter.total_tokens)):
-        client.portal.call(limiter.acquire_on_behalf_of, place)
-    refused = send(client, dataset_id, 0, content)
-    assert_problem(refused, 503, "unavailable")
-    assert refused.headers["retry-after"] == "5"
-    client.portal.call(limiter.release_on_behalf_of, 0)
+    places = client.app.state.runtime.uploads
+    with ExitStack() as taken:
+        for _ in range(runtime.UPLOADS_OF_OWNER):
+            taken.enter_context(places.taken_by("anna"))
+        with pytest.raises(UnavailableError, match="8 uploads of anna already"):
+            taken.enter_context(places.taken_by("anna"))
+        for _ in range(runtime.UPLOADS - runtime.UPLOADS_OF_OWNER):
+            taken.enter_context(places.taken_by("bert"))
+        refused = send(client, dataset_id, 0, content)
+        assert_problem(refused, 503, "unavailable")
+        assert refused.headers["retry-after"] == "5"
     assert send(client, dataset_id, 0, content).status_code == 204
