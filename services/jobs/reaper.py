@@ -28,6 +28,8 @@ SWEEP_SECONDS = 300.0
 _QUIET = timedelta(seconds=1)
 # Each takes a transaction and a connection; the reaper has other things to do.
 _ANNOUNCED_AT_ONCE = 100
+# Between two patrols: then this process was stopped, with its machine perhaps.
+_AWAY = timedelta(seconds=15)
 _FILES_SECONDS = 3600.0  # between looks at all files there are
 
 
@@ -40,19 +42,24 @@ class Reaper:
         self._dispatcher = dispatcher
         self._locks = Locks.of(installation.settings)
         self._leases_count_from = -math.inf
+        self._patrolled: datetime | None = None
         self._files_due = -math.inf
         self._thinned: datetime | None = None  # logs of jobs that ended before
 
     def patrol(self) -> None:
         """One round, to be made every PATROL_SECONDS."""
+        if self._was_away():
+            self._let_leases_be()
         try:
             self.reclaim()
             self.expire()
             self.announce_waiting()
         except OperationalError:
             # Nobody could renew a lease either, with the database away or the disk full.
-            self._leases_count_from = time.monotonic() + self._settings.lease_seconds
+            self._let_leases_be()
             raise
+        finally:
+            self._patrolled = now()
 
     def reclaim(self) -> list[str]:
         """End the attempts whose process is gone; returns the jobs' ids."""
@@ -102,6 +109,20 @@ class Reaper:
         with self._installation.database.write() as session:
             _mark_announced(session, job)
         return self._dispatcher.announce(job.id, job.type)
+
+    def _was_away(self) -> bool:
+        """Whether this process, with its machine perhaps, has just been stopped for long.
+
+        Then those who hold leases may have been, too. By the time of day: a machine that sleeps
+        counts no other.
+        """
+        if self._patrolled is None:
+            return False
+        return now() - self._patrolled > _AWAY
+
+    def _let_leases_be(self) -> None:
+        """Until whoever lives has had the time to renew them."""
+        self._leases_count_from = time.monotonic() + self._settings.lease_seconds
 
     def _announce_waiting(self, queue: str) -> int:
         queued = (Job.state == State.QUEUED, Job.type.in_(types_in(queue)))

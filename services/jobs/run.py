@@ -37,6 +37,8 @@ Publish = Callable[[Session, Job], None]
 PULSE_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0  # with a database that is away
 _BETWEEN_TELLING_SECONDS = 60.0  # of a full disk
+# Between two pulses: then the whole process was stopped, with its machine perhaps.
+_AWAY_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +65,7 @@ class JobRun:
         self._position: dict[str, int] = {}
         self._latest_values: dict[str, float] = {}
 
-        self._renewed = self._stepped = time.monotonic()
+        self._renewed = self._stepped = self._checked = time.monotonic()
         self._progress_stored = 0.0
         self._checkpoint_due = self._renewed + self._settings.checkpoint_seconds
         self._checkpoint_number = 0
@@ -261,7 +263,11 @@ class JobRun:
             return session.scalar(query)
 
     def _check_stall(self) -> None:
-        seconds = time.monotonic() - self._stepped
+        moment = time.monotonic()
+        if moment - self._checked > _AWAY_SECONDS:
+            self.alive()
+        self._checked = moment
+        seconds = moment - self._stepped
         if seconds > self._settings.stall_seconds:
             said = f"no step for {seconds:.0f} s: the process is ended, and another goes on"
             content = {"message": said}

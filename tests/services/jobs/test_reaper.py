@@ -1,6 +1,7 @@
 """The reaper takes back the dead, wakes slots, and clears away."""
 
 import os
+import time
 from datetime import timedelta
 
 import pytest
@@ -46,6 +47,19 @@ def test_takes_back_a_job_whose_lease_has_ended(desk, reaper, dispatcher):
     assert (desk.job(dead).state, desk.job(alive).state) == ("queued", "running")
     assert dispatcher.waiting(QUEUES[TYPE]) == 1
     assert reaper.reclaim() == []
+
+
+def test_leases_do_not_count_at_once_after_the_machine_has_slept(desk, reaper, monkeypatch):
+    reaper.patrol()
+    job = desk.submit()
+    desk.claim(job, lease=-0.1)
+    monkeypatch.setattr(reaper, "_patrolled", now() - timedelta(minutes=5))
+    reaper.patrol()
+    reaper.patrol()
+    assert desk.job(job).state == "running"
+    monkeypatch.setattr(reaper, "_leases_count_from", time.monotonic())
+    reaper.patrol()
+    assert desk.job(job).state == "queued"
 
 
 def test_takes_back_a_job_of_this_host_whose_lock_is_free(desk, installation, reaper):

@@ -294,6 +294,14 @@ class TestStalling:
         with pytest.raises(StalledError):
             run.pulse()
 
+    def test_what_was_stopped_with_its_machine_does_not_hang(self, run, monkeypatch):
+        monkeypatch.setattr("services.jobs.run._AWAY_SECONDS", 0.15)
+        time.sleep(0.2)
+        run.pulse()  # the first after the machine goes on
+        time.sleep(0.12)
+        with pytest.raises(StalledError):
+            run.pulse()
+
     def test_who_waits_for_the_database_does_not_hang(self, run, monkeypatch):
         monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.05)
         renew, back = claims.renew, time.monotonic() + 0.4
