@@ -65,7 +65,12 @@ class BodyCap:
             response = problem(scope, status=413, code="too_large", detail=_too_large(cap))
             await response(scope, receive, send)
             return
-        began, received, is_awaited = time.monotonic(), 0, True
+        began, received, is_awaited, is_answered = time.monotonic(), 0, True, False
+
+        async def tell(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
 
         async def count() -> Message:
             nonlocal received, is_awaited
@@ -78,6 +83,8 @@ class BodyCap:
                 async with asyncio.timeout(seconds):
                     message = await receive()
             except TimeoutError:
+                if is_answered:  # it was not needed
+                    return {"type": "http.disconnect"}
                 raise HTTPException(408, "the request's body has not come: send it again") from None
             is_awaited = message.get("more_body", False)
             received += len(message.get("body", b""))
@@ -85,7 +92,7 @@ class BodyCap:
                 raise HTTPException(413, _too_large(cap))
             return message
 
-        await self._app(scope, count, send)
+        await self._app(scope, count, tell)
 
     def _cap(self, path: str) -> int:
         if path == LOGIN:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from api import connections, event_feeds
+from api import bodies, connections, event_feeds
 from services import keys
 from services.access import LOCAL
 from services.database.schema import Image, JobEvent
@@ -367,3 +367,20 @@ def test_clients_are_told_to_come_back_one_after_another(
     spread = [told() for _ in range(10)]
     assert all(250 <= milliseconds <= 10_250 for milliseconds in spread)
     assert max(spread) - min(spread) > 500
+
+
+def test_a_body_that_nobody_needs_ends_the_stream_when_it_does_not_come(
+    live, job: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(bodies, "SILENCE_SECONDS", 0.3)
+    address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(
+            f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: localhost\r\n"
+            "Accept: text/event-stream\r\nContent-Length: 9\r\n\r\n".encode()
+        )
+        answer = b""
+        while more := client.recv(65536):
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
