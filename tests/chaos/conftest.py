@@ -274,6 +274,12 @@ def _summary(values: list[float]) -> dict[str, float]:
     }
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Leases as by default: none ends while a busy machine starts a process."""
+    return settings.model_copy(update={"heartbeat_seconds": 5.0, "lease_seconds": 30.0})
+
+
 _TABLE = pytest.StashKey[Figures]()
 
 

@@ -5,9 +5,11 @@ import time
 from uuid import uuid4
 
 import httpx
+import pytest
 from sqlalchemy import func, select
 
 from services.database.schema import IdempotencyKey, Job
+from services.settings import Settings
 
 CLIENTS = 8
 
@@ -53,6 +55,12 @@ class Clients:
                 self.faults.append(f"{key} was answered {answer.status_code}: {answer.text}")
                 return
             time.sleep(0.05)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """As many jobs as the clients can submit may wait: none is worked on."""
+    return settings.model_copy(update={"queued_jobs": 10**6, "max_queued_jobs": 10**6})
 
 
 def test_what_the_api_accepted_before_it_was_killed_is_there_once(

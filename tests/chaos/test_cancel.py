@@ -3,21 +3,12 @@
 import time
 from contextlib import suppress
 
-import pytest
-
 from services.errors import ConflictError
 from services.jobs import queries, requests
 from services.jobs.lifecycle import TERMINAL
-from services.settings import Settings
 
 # When it is asked for: in which state, or around which moment.
 MOMENTS = ("finish", "stubborn", "claimed", "pausing", "queued", "running", "paused")
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases as by default: none ends while a busy machine starts a process."""
-    return settings.model_copy(update={"heartbeat_seconds": 5.0, "lease_seconds": 30.0})
 
 
 def test_a_cancel_races_everything_and_leaves_one_final_state(house, count, chance, figures):

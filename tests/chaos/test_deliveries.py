@@ -2,17 +2,9 @@
 
 import time
 
-import pytest
 from sqlalchemy import func, select
 
 from services.database.schema import JobEvent
-from services.settings import Settings
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Leases as by default: none ends while a busy machine starts a process."""
-    return settings.model_copy(update={"heartbeat_seconds": 5.0, "lease_seconds": 30.0})
 
 
 def test_a_message_that_comes_again_and_again_is_one_claim(house, count, figures):

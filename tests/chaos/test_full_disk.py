@@ -79,9 +79,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 @pytest.fixture
 def settings(settings: Settings, disk: SmallDisk) -> Settings:
     """Settings of a service that keeps all on the small disk."""
-    return Settings(
-        **settings.model_dump() | {"home": disk.folder / "home", "disk_floor_bytes": FLOOR}
-    )
+    leases = {"heartbeat_seconds": 0.5, "lease_seconds": 4.0}
+    small = {"home": disk.folder / "home", "disk_floor_bytes": FLOOR}
+    return Settings(**settings.model_dump() | leases | small)
 
 
 def picture(number: int) -> bytes:

@@ -25,8 +25,7 @@ def settings(settings):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     changes = {"port": port, "slots": 3, "checkpoint_seconds": CHECKPOINT_SECONDS}
-    # As by default: a death on this host must be noticed long before the lease ends.
-    return settings.model_copy(update=changes | {"heartbeat_seconds": 5.0, "lease_seconds": 30.0})
+    return settings.model_copy(update=changes)
 
 
 class Counting:

@@ -60,7 +60,7 @@ def settings(settings):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     changes = {"port": port, "slots": 2, "checkpoint_seconds": 1.0, "redispatch_seconds": 10.0}
-    return settings.model_copy(update=changes | {"heartbeat_seconds": 5.0, "lease_seconds": 30.0})
+    return settings.model_copy(update=changes)
 
 
 class Work:

@@ -6,13 +6,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 from sqlalchemy import select
 
 from services.database.schema import Artifact
 from services.jobs import queries
+from services.settings import Settings
 
 STAMPING = (str(Path(__file__).with_name("stamping.py")),)
 STEPS = 150
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A lease that is soon over."""
+    return settings.model_copy(update={"heartbeat_seconds": 0.5, "lease_seconds": 4.0})
 
 
 def test_what_was_stopped_beyond_its_lease_writes_nothing(house, count, chance, figures):
