@@ -20,12 +20,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -292,7 +293,8 @@ def _read_manifest(manifest: Any, archive: str) -> Backup:
     try:
         backup = TypeAdapter(Backup).validate_python(manifest)
         is_readable = backup.format == FORMAT and backup.database in versions()
-    except ValidationError:
+        datetime.fromisoformat(backup.created)  # it is shown, and gives no orders to the screen
+    except ValueError:
         is_readable = False
     if not is_readable:
         made_by = manifest.get("mdf") if isinstance(manifest, dict) else None

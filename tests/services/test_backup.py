@@ -251,7 +251,13 @@ def with_manifest(manifest: bytes):
 
 
 def manifest(**changes) -> bytes:
-    nothing = {"created": "", "mdf": "0.1", "database": "0003", "digests": {}, "size": 0}
+    nothing = {
+        "created": "2026-11-21T03:00:00+00:00",
+        "mdf": "0.1",
+        "database": "0003",
+        "digests": {},
+        "size": 0,
+    }
     return json.dumps(nothing | {"missing": [], "damaged": []} | changes).encode()
 
 
@@ -267,6 +273,7 @@ def manifest(**changes) -> bytes:
         (with_a_hole, "holds 'blobs/images/hole': it is no backup"),
         (with_manifest(manifest()), "is damaged: it holds no database"),
         (with_manifest(manifest(digests=[])), r"was made by MDF 0\.1, which"),
+        (with_manifest(manifest(created="\x1b[2J")), r"was made by MDF 0\.1, which"),
         (with_manifest(manifest(missing=3)), r"was made by MDF 0\.1, which"),
         (with_manifest(manifest(format=9, mdf="\x1b[2J")), "by MDF of an unknown version, which"),
         (with_manifest(b"[" * 100_000), "is no backup of MDF, or is damaged"),
