@@ -1,10 +1,12 @@
 """The OpenAPI document: what FastAPI makes of the routes, and what it cannot know of them."""
 
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 
 from api.errors import ProblemDetails, documented
 
@@ -35,7 +37,13 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = _document(app)
         return app.openapi_schema
 
+    @cache
+    def encoded(*, with_keys: bool) -> bytes:
+        return bytes(JSONResponse(document() if with_keys else without_keys(document())).body)
+
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+    # It is long, and everybody may ask for it.
+    app.state.encoded_document = encoded
 
 
 def without_keys(document: Schema) -> Schema:

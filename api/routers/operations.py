@@ -1,11 +1,9 @@
 """`/healthz`, `/readyz`, `/openapi.json`, `/metrics`, `/v1/workers`: for operators."""
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.access import PUBLIC, Needs, Reader
-from api.openapi import without_keys
 from api.paging import ListOut
 from api.runtime import Installed, Shared
 from api.schemas import HealthOut, ReadinessOut, WorkerOut
@@ -40,10 +38,10 @@ async def get_readiness(response: Response, shared: Shared) -> ReadinessOut:
 @router.get("/openapi.json", include_in_schema=False, dependencies=[PUBLIC])
 def get_document(request: Request, installed: Installed) -> Response:
     """The contract; it says whether callers need a key. Needs none."""
-    document = request.app.openapi()
     with installed.database.read() as session:
         required = keys.required(session)
-    return JSONResponse(document if required else without_keys(document))
+    document = request.app.state.encoded_document(with_keys=required)
+    return Response(document, media_type="application/json")
 
 
 @router.get(

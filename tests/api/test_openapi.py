@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api import openapi
+
 
 @pytest.fixture
 def document(client: TestClient) -> dict[str, Any]:
@@ -17,6 +19,13 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield f"{method.upper()} {path}", operation
+
+
+def test_it_is_made_once_however_often_it_is_asked_for(
+    client: TestClient, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(openapi, "without_keys")
+    assert client.get("/openapi.json").json() == document
 
 
 def test_it_says_whether_callers_need_a_key(
