@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import internal_problem, problem
@@ -55,6 +56,8 @@ class Observation:
                 await nothing(scope, receive, watch)
             else:
                 await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            _log.info("%s %r: the client is gone", scope["method"], scope["path"])
         except Exception as error:
             _log.exception("%s %r failed", scope["method"], scope["path"])
             telemetry.tell({}, fault=type(error).__name__)
