@@ -56,6 +56,8 @@ def celery_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A broker that refuses, with its disk full for one, is asked again as one that is away.
+        broker_channel_error_retry=True,
         broker_connection_timeout=_TIMEOUT_SECONDS,
         broker_transport_options={
             "visibility_timeout": 3600,

@@ -76,6 +76,21 @@ def test_a_broker_that_hangs_holds_up_neither_a_recovery_nor_what_comes_after(ho
     assert house.wait_for_end(waiting, seconds=20).state == "succeeded"
 
 
+def test_a_broker_that_refuses_every_write_ends_no_worker(house):
+    worker = house.worker()
+    running = house.submit("steps=20 step_seconds=0.1")
+    house.wait_for_step(running, 1)
+    redis = house.dispatcher._redis
+    redis.config_set("min-replicas-to-write", 1)  # as with a full disk, which is harder to have
+    waiting = house.submit("steps=5", announce=False)
+    assert house.wait_for_end(running).attempt == 1
+    time.sleep(4)  # the slot asks for more meanwhile, and is refused
+    assert house.job(waiting).state == "queued"
+    redis.config_set("min-replicas-to-write", 0)
+    assert house.wait_for_end(waiting).state == "succeeded"
+    assert worker.poll() is None
+
+
 def test_an_emptied_broker_is_filled_again_and_no_further(house, broker: EmbeddedRedis):
     house.worker()
     jobs = [house.submit("steps=100"), *(house.submit("steps=3") for _ in range(4))]
