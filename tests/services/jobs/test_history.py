@@ -19,8 +19,9 @@ def counts(installation: Installation, name: Count) -> dict[tuple[tuple[str, str
 
 def test_a_job_is_counted_at_each_claim_each_loss_and_its_end(desk, installation) -> None:
     job = desk.submit()
+    held = desk.claim(job)
     with installation.database.write() as session:
-        assert claims.release(session, desk.claim(job), lost=True, max_attempts=5)
+        assert claims.release(session, held, lost=True, max_attempts=5)
     held = desk.claim(job)
     with installation.database.write() as session:
         claims.fail(session, held, failure("diverged", "not finite", retryable=False))

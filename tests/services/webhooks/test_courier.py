@@ -205,8 +205,9 @@ def test_slow_receivers_of_one_owner_do_not_hold_up_another_s(
     for _ in range(30):
         ping(hung)
     add_webhook(fast.url, caller=ANNA)
+    job = submit()
     with installation.database.write() as session:
-        theirs = session.merge(submit())
+        theirs = session.merge(job)
         theirs.owner = "anna"
     cancel(theirs)
     run(quick(seconds=15), until=lambda: bool(fast.received))
