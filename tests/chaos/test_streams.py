@@ -35,6 +35,7 @@ class Load:
         )
         self._process.stdin.write(json.dumps(given))
         self._process.stdin.close()
+        self._process.stdin = None
 
     def wait_until_ready(self) -> None:
         assert self._process.stdout.readline() == "following\n"
@@ -43,12 +44,11 @@ class Load:
         """What it printed, once it has ended by itself or, with `stop`, was told to."""
         if stop:
             self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(seconds)
+        try:  # read all the while: more comes than a pipe holds
+            output, _ = self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:  # some of its clients were not done
             self._process.terminate()
-        output = self._process.stdout.read()
-        self._process.stdout.close()
+            output, _ = self._process.communicate()
         return json.loads(output)
 
     def close(self) -> None:
