@@ -3,16 +3,20 @@
 Without API keys the service is for this machine's user: only requests from loopback,
 addressed to loopback (a foreign page that rebinds its name to 127.0.0.1 is not), through no
 proxy, and not sent by a web page of another origin. With a key in force, everybody needs one,
-or the cookie of a browser session that began with one.
+or the cookie of a browser session that began with one. The studio's pages, and the connection
+that an open page keeps, are let in as requests are.
 """
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Annotated
+from urllib.parse import quote
 
 import anyio
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import cookies
@@ -24,7 +28,14 @@ from services.exposure import is_loopback
 from services.installation import Installation
 
 PROTECTED = ("/v1/", "/metrics")
-# Below those, what everybody may ask: to be let in. There, methods that do not exist are told so.
+# What is for everybody, whole folders ending in a slash: to ask how the service is and how it is
+# used, to log in, and the scripts and styles of pages.
+FREE = (
+    *("/healthz", "/readyz", "/openapi.json", "/docs", "/login", "/favicon.ico"),
+    *("/assets/", f"/_nicegui/{version('nicegui')}/"),
+)
+# Below the protected, what everybody may ask: to be let in. There, methods that do not exist are
+# told so.
 OPEN = frozenset(
     (method, "/v1/session") for method in ("POST", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT")
 )
@@ -43,14 +54,27 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, with its caller, or refuse it."""
-        if scope["type"] == "http" and _is_guarded(scope):
+        if _is_guarded(scope):
             try:
-                scope["state"]["caller"] = await anyio.to_thread.run_sync(self._admit, scope)
+                caller = await anyio.to_thread.run_sync(self._admit, scope)
+                scope.setdefault("state", {})["caller"] = caller
+            except UnauthenticatedError as error:
+                if _is_page(scope):
+                    place = quote(scope["path"], safe="/")
+                    answer = RedirectResponse(f"/login?next={place}", status_code=303)
+                    await answer(scope, receive, send)
+                else:
+                    await refuse(scope, error, receive, send)
+                return
             except ServiceError as error:
-                await service_problem(scope, error)(scope, receive, send)
+                await refuse(scope, error, receive, send)
                 return
             except DATABASE_FAULTS as error:  # the framework's handlers lie further inside
-                await database_problem(scope, error)(scope, receive, send)
+                if scope["type"] == "websocket":
+                    await receive()
+                    await send({"type": "websocket.close", "code": 1013})
+                else:
+                    await database_problem(scope, error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -98,9 +122,36 @@ Writer = Annotated[Caller, Depends(Needs("write"))]
 Admin = Annotated[Caller, Depends(Needs("admin"))]
 
 
+def is_free(path: str) -> bool:
+    """Whether everybody may ask for what lies there."""
+    return any(path.startswith(each) if each.endswith("/") else path == each for each in FREE)
+
+
 def _is_guarded(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return path.startswith(PROTECTED) and (scope["method"], path) not in OPEN
+    if scope["type"] == "websocket":
+        return True
+    if scope["type"] != "http" or is_free(scope["path"]):
+        return False
+    return (scope["method"], scope["path"]) not in OPEN
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a browser asks for a page, to show it to a person."""
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and not scope["path"].startswith(PROTECTED)
+        and "text/html" in Headers(scope=scope).get("accept", "")
+    )
+
+
+async def refuse(scope: Scope, error: ServiceError, receive: Receive, send: Send) -> None:
+    """Answer a request with a problem; a connection is closed before it opens."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+    else:
+        await service_problem(scope, error)(scope, receive, send)
 
 
 def _check_local(scope: Scope, headers: Headers) -> None:

@@ -30,6 +30,7 @@ from api.routers import (
 )
 from api.runtime import Runtime
 from api.security_headers import SecurityHeaders
+from api.studio import hosting
 from services.installation import Installation
 from services.webhooks.courier import Courier
 
@@ -51,7 +52,8 @@ def create_app(installation: Installation) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         deliveries = asyncio.create_task(Courier(installation).run(), name="webhooks")
-        yield
+        async with hosting.running():
+            yield
         deliveries.cancel()
         await asyncio.gather(deliveries, return_exceptions=True)
         await runtime.close()
@@ -98,4 +100,5 @@ def create_app(installation: Installation) -> FastAPI:
         app.include_router(module.router)
     openapi.install(app)
     reference.install(app)
+    hosting.install(app, runtime)
     return app

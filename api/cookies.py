@@ -30,8 +30,14 @@ def take(response: Response, scope: Scope) -> None:
 
 
 def check_page(scope: Scope, headers: Headers, refusal: str) -> None:
-    """Refuse what a page of another origin sends, as far as its browser tells."""
-    own = f"{scope['scheme']}://{headers.get('host', '')}"
+    """Refuse what a page of another origin sends, as far as its browser tells.
+
+    To come here by a link is not to send: a page that opens changes nothing.
+    """
+    scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+    own = f"{scheme}://{headers.get('host', '')}"
+    if _is_visit(scope, headers):
+        return
     site = headers.get("sec-fetch-site", "none")
     if site not in ("none", "same-origin") or headers.get("origin", own) != own:
         raise ForbiddenError(refusal)
@@ -45,11 +51,12 @@ def check_cookie_use(scope: Scope, headers: Headers) -> None:
     check_page(
         scope, headers, "requests of pages of another origin are not answered by a session's cookie"
     )
-    if scope["method"] in SAFE_METHODS:
+    if scope["type"] == "http" and scope["method"] in SAFE_METHODS:
         return
     if "origin" not in headers and headers.get("sec-fetch-site") != "same-origin":
         raise ForbiddenError(
-            f"a session's cookie alone is not enough for {scope['method']}: it needs the header "
+            f"a session's cookie alone is not enough for {scope.get('method', 'a connection')}: it "
+            "needs the header "
             "Origin or Sec-Fetch-Site, which browsers send by themselves; programs send an API "
             "key as `Authorization: Bearer mdf_…` instead"
         )
@@ -65,4 +72,16 @@ def _name(scope: Scope) -> str:
 
 
 def _encrypted(scope: Scope) -> bool:
-    return bool(scope["scheme"] == "https")
+    return scope["scheme"] in ("https", "wss")
+
+
+def _is_visit(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser opens a page in a tab of its own, by a link from anywhere."""
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and not scope["path"].startswith("/v1/")
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+        and "origin" not in headers
+    )

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +76,17 @@ class Feed:
                 self.ended = event.state in TERMINAL
         self.wake()
 
+    def fill(self, events: Sequence[Event]) -> None:
+        """Take events that are older than those held, if they reach up to them and there is room.
+
+        When a server has started anew, many come back who have missed the same.
+        """
+        first = self._held[0].seq if self._held else self.last + 1
+        room = _HELD - len(self._held)
+        older = [event for event in events if event.seq < first]
+        if room and older and older[-1].seq == first - 1:
+            self._held.extendleft(reversed(older[-room:]))
+
     def wake(self) -> None:
         """Let the followers look again."""
         for follower in self.followers:
@@ -134,6 +145,7 @@ class Follower:
             events = self.feed.after(self._after)
             if events is None:
                 events = await self._feeds.read(self.feed, self._after)
+                self.feed.fill(events)
                 if not events:  # the log was thinned: up to there, nothing is left
                     self._after = max(self._after, known)
             if events:

@@ -11,8 +11,9 @@ from api.event_feeds import EventFeeds, Follower
 from services.access import Caller
 from services.database.schema import Job
 
-# Clients that lose their streams at once come back one after another, 100 a second.
-_RETURN_MILLISECONDS = 10
+# Clients that lose their streams at once come back one after another, 30 a second, and when the
+# requests that waited have been answered: so many leave room for others.
+_RETURN_MILLISECONDS = (5, 38)
 _RETURN_AT_LEAST = 250
 
 
@@ -56,11 +57,13 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             follower.quiet_since = time.monotonic()
             chunk = await follower.next()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        # When the server stops, as many come back as there are now.
+        await send({"type": "http.response.body", "body": self._advice(), "more_body": False})
 
     def _advice(self) -> bytes:
         """How long the client is to wait before it comes back."""
-        spread = random.random() * _RETURN_MILLISECONDS * self._feeds.streams  # noqa: S311 - spreads callers in time
+        each = random.uniform(*_RETURN_MILLISECONDS)  # noqa: S311 - spreads callers in time
+        spread = each * self._feeds.streams
         return f"retry: {_RETURN_AT_LEAST + round(spread)}\n\n".encode()
 
 

@@ -16,6 +16,8 @@ from services.installation import Installation
 GRACE_SECONDS = 3
 # Each client is one, and the usual limit of 1024 was made for another time.
 DESCRIPTORS = 65_536
+# Of what a page of the studio sends at once: files go by requests of their own.
+MAX_MESSAGE_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 loop="uvloop",
                 http=Connection,
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
                 lifespan="on",
                 access_log=False,
                 log_config=None,
@@ -55,7 +58,13 @@ def serve(installation: Installation) -> None:
     """Serve until SIGINT or SIGTERM."""
     check_host(installation.database, installation.settings.host)
     _raise_descriptor_limit()
+    # Its lines name the ids by which open pages are spoken with.
+    logging.getLogger("uvicorn.error").addFilter(_is_told)
     Server(installation).run()
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith('%s - "WebSocket')
 
 
 def _raise_descriptor_limit() -> None:

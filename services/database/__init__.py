@@ -28,6 +28,9 @@ _ATTENTIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # ms
 }
+# Opening the file and setting it up takes longer than most questions: as many connections are kept
+# as ask at once when many clients come back together, and no thread of a process waits for one.
+_SQLITE_POOL = {"pool_size": 16, "max_overflow": 64}
 
 
 class Database:
@@ -136,7 +139,7 @@ def _engine(url: str) -> Engine:
         attentive = {name: value for name, value in _ATTENTIVE.items() if name not in said}
         return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=attentive)
     # Errors reach the log; what users wrote, and hashes of keys, do not.
-    engine = create_engine(url, hide_parameters=True)
+    engine = create_engine(url, hide_parameters=True, **_SQLITE_POOL)
     if engine.url.database:
         folder = Path(engine.url.database).parent
         folder.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ class Follower(asyncio.Protocol):
         self.job_id = job_id
         self.last = 0
         self.missed = self.doubled = self.returns = self.refused = 0
-        self.ended = False
+        self.ended = self.is_greeted = False
         self._address = address
         self._key = key
         self._retry = 1.0
@@ -41,7 +41,7 @@ class Follower(asyncio.Protocol):
     async def connect(self) -> None:
         """Open the stream, or try again a little later."""
         self._received = b""
-        self._greeted = False
+        self.is_greeted = False
         try:
             await self._loop.create_connection(lambda: self, *self._address)
         except OSError:
@@ -58,8 +58,8 @@ class Follower(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         whole, _, self._received = self._received.rpartition(b"\n\n")
-        if not self._greeted and whole:
-            self._greeted = True
+        if not self.is_greeted and whole:
+            self.is_greeted = True
             self.refused += not whole.startswith(b"HTTP/1.1 200 ")
         for found in NUMBER.finditer(whole):
             number = int(found[1])
@@ -87,6 +87,8 @@ async def follow(address: tuple[str, int], key: str, jobs: list[str], clients: i
         await follower.connect()
         if place % 20 == 19:
             await asyncio.sleep(0.05)
+    while not all(follower.is_greeted for follower in followers):
+        await asyncio.sleep(0.05)
     print("following", flush=True)
     stop = _stop_signal()
     while not stop.is_set() and not all(follower.ended for follower in followers):

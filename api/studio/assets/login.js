@@ -1,0 +1,37 @@
+// Shows the key to the service once; from then on the browser's cookie stands for it.
+const form = document.getElementById("login");
+const field = document.getElementById("key");
+const problem = document.getElementById("problem");
+const button = form.querySelector("button");
+
+function next() {
+  const wanted = new URLSearchParams(location.search).get("next") ?? "/";
+  const target = new URL(wanted, location.origin);
+  return target.origin === location.origin ? target.pathname + target.search : "/";
+}
+
+async function begin(event) {
+  event.preventDefault();
+  problem.textContent = "";
+  button.disabled = true;
+  try {
+    const answer = await fetch("/v1/session", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ api_key: field.value.trim() }),
+    });
+    if (answer.ok) {
+      location.replace(next());
+      return;
+    }
+    problem.textContent = (await answer.json()).detail;
+  } catch {
+    problem.textContent = "The service does not answer: is it running, and reachable from here?";
+  }
+  button.disabled = false;
+  field.select();
+}
+
+form.addEventListener("submit", begin);
+// By a link from another site a browser comes without its cookie, and has it here.
+fetch("/v1/session").then((answer) => answer.ok && location.replace(next()));

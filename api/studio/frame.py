@@ -1,0 +1,230 @@
+"""What all pages share: who may open them, the bar above, and errors in words."""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from hashlib import sha256
+from typing import Any
+
+from fastapi import Request
+from nicegui import Client, ui
+from nicegui.elements.mixins.text_element import TextElement
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.studio.hosting import ASSETS
+from api.studio.visitor import Visitor
+from services import access
+from services.errors import NotFoundError, ServiceError, UnauthenticatedError
+
+Builder = Callable[..., Awaitable[None]]
+
+# The places in the bar: their addresses and names.
+PLACES = {
+    "/": "Home",
+    "/seed": "Seed",
+    "/train": "Train",
+    "/runs": "Runs",
+    "/losses": "Losses",
+    "/datasets": "Data sets",
+    "/restorers": "Restorers",
+    "/restore": "Restore",
+    "/compare": "Compare",
+    "/admin": "Admin",
+}
+THEMES = {"auto": None, "light": False, "dark": True}
+
+_log = logging.getLogger(__name__)
+
+
+def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Builder], Builder]:
+    """Make a function the page at `path`: it is given the visitor, and fills the page's main part.
+
+    Its other parameters are those of the path and the query, as FastAPI takes them. What it
+    raises is told on the page.
+    """
+
+    def decorate(build: Builder) -> Builder:
+        @wraps(build)
+        async def show(request: Request, client: Client, **given: Any) -> None:
+            if not hasattr(request.state, "caller"):  # a script that is not there
+                client.status_code = 404
+                return
+            visitor = Visitor.of(request)
+            client.on_exception(lambda error: _tell(client, error))
+            _draw_frame(request, visitor)
+            main = ui.element("main").props("id=main tabindex=-1").classes("studio-main")
+            with main:
+                try:
+                    if not visitor.caller.may(needs):
+                        _say_not_for_you(needs)
+                        return
+                    await build(visitor, **given)
+                except ServiceError as error:
+                    client.status_code = 404 if isinstance(error, NotFoundError) else 422
+                    main.clear()
+                    _say_failed(error)
+
+        own = inspect.signature(show).parameters
+        first = [
+            inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request),
+            inspect.Parameter("client", inspect.Parameter.KEYWORD_ONLY, annotation=Client),
+        ]
+        rest = [
+            each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, each in own.items()
+            if name != "visitor"
+        ]
+        show.__signature__ = inspect.Signature([*first, *rest])  # type: ignore[attr-defined]
+        ui.page(path, title=f"{title} · MDF studio")(show)
+        return build
+
+    return decorate
+
+
+@contextmanager
+def telling(where: TextElement) -> Iterator[None]:
+    """Have what a service refuses told beside its cause: `where` is an element with role alert."""
+    where.set_text("")
+    try:
+        yield
+    except ServiceError as error:
+        if isinstance(error, UnauthenticatedError):
+            raise
+        where.set_text(error.message)
+
+
+def problem_line() -> TextElement:
+    """A place for words on what is wrong, read aloud when they appear."""
+    return text("p", "", classes="problem").props("role=alert")
+
+
+def style(name: str) -> None:
+    """Let the page have the style sheet `name` of the assets."""
+    ui.add_head_html(f'<link rel="stylesheet" href="{_address(f"{name}.css")}">')
+
+
+@cache
+def _address(name: str) -> str:
+    """Where an asset lies, told anew when it changes."""
+    return f"/assets/{name}?{sha256((ASSETS / name).read_bytes()).hexdigest()[:12]}"
+
+
+def text(tag: str, content: str, *, classes: str = "") -> TextElement:
+    """An HTML element that holds a text; later ones by `set_text`."""
+    element = TextElement(tag=tag, text=content)
+    return element.classes(classes) if classes else element
+
+
+def heading(title: str, *, lead: str = "") -> None:
+    """The page's own heading, and a sentence on what is to be had here."""
+    with ui.element("div").classes("page-head"):
+        text("h1", title)
+        if lead:
+            text("p", lead, classes="lead")
+
+
+@contextmanager
+def panel(title: str, *, level: int = 2, classes: str = "") -> Iterator[ui.element]:
+    """A part of a page with a heading of its own."""
+    with ui.element("section").classes(f"panel {classes}") as section:
+        text(f"h{level}", title)
+        yield section
+
+
+def empty(advice: str, *, action: str = "", to: str = "") -> None:
+    """What to do where there is nothing yet."""
+    with ui.element("div").classes("empty"):
+        text("p", advice)
+        if action:
+            link(action, to, classes="button")
+
+
+def link(words: str, to: str, *, classes: str = "") -> TextElement:
+    """A link to another page, or to a file."""
+    anchor = text("a", words, classes=classes)
+    anchor.props["href"] = to
+    return anchor
+
+
+def button(words: str, act: Callable[[], Any] | None = None, *, classes: str = "") -> TextElement:
+    """A button; without `button` among its classes it is a quiet one."""
+    made = text("button", words, classes=classes or "plain").props("type=button")
+    return made if act is None else made.on("click", lambda _: act(), args=[])
+
+
+def _draw_frame(request: Request, visitor: Visitor) -> None:
+    style("studio")
+    ui.add_head_html(f'<script src="{_address("studio.js")}" defer></script>')
+    ui.colors(primary="#0b6e69", negative="#b3261e", positive="#2e7d32", warning="#8a5a00")
+    theme = request.cookies.get("mdf_theme", "auto")
+    dark = ui.dark_mode(THEMES.get(theme))
+    with ui.element("header").classes("studio-bar"):
+        link("Skip to content", "#main", classes="skip")
+        link("MDF studio", "/", classes="brand")
+        with ui.element("nav").props('aria-label="Pages"'):
+            for address, name in PLACES.items():
+                if address == "/admin" and not visitor.is_admin:
+                    continue
+                here = _is_here(request.url.path, address)
+                place = link(name, address)
+                if here:
+                    place.props('aria-current="page"')
+        with ui.element("div").classes("bar-end"):
+            _draw_theme(theme, dark)
+            if visitor.caller.session_id is not None:
+                text("span", visitor.caller.owner, classes="who")
+                button("Log out").on("click", js_handler=_LOG_OUT)
+
+
+def _draw_theme(theme: str, dark: ui.dark_mode) -> None:
+    choice = ui.element("select").props('aria-label="Theme"').classes("theme")
+    with choice:
+        for name in THEMES:
+            option = text("option", name.capitalize()).props(f"value={name}")
+            if name == theme:
+                option.props("selected")
+    choice.on(
+        "change",
+        lambda event: dark.set_value(THEMES.get(event.args)),
+        js_handler=_KEEP_THEME,
+    )
+
+
+# A year; the choice is no secret, and the next page begins with it.
+_KEEP_THEME = """(event) => {
+  document.cookie = `mdf_theme=${event.target.value};path=/;max-age=31536000;samesite=strict`;
+  emit(event.target.value);
+}"""
+_LOG_OUT = (
+    """() => fetch("/v1/session", {method: "DELETE"}).then(() => location.assign("/login"))"""
+)
+
+
+def _is_here(path: str, address: str) -> bool:
+    return path == address or (address != "/" and path.startswith(f"{address}/"))
+
+
+def _say_not_for_you(needs: access.Scope) -> None:
+    heading("Not with this key")
+    empty(f"This page needs an API key with the scope {needs}.", action="Home", to="/")
+
+
+def _say_failed(error: ServiceError) -> None:
+    heading("This is not there" if isinstance(error, NotFoundError) else "This cannot be shown")
+    empty(error.message, action="Home", to="/")
+
+
+def _tell(client: Client, error: Exception) -> None:
+    """Say what became of something a person did."""
+    with client:
+        if isinstance(error, UnauthenticatedError):
+            ui.navigate.to(f"/login?next={client.request.url.path}")
+        elif isinstance(error, ServiceError):
+            ui.notify(error.message, type="negative", multi_line=True, close_button="Close")
+        elif isinstance(error, SQLAlchemyError):
+            ui.notify("The database does not answer: try again in a moment.", type="negative")
+        else:
+            _log.error("a page failed", exc_info=error)
+            ui.notify("Something failed here; the server's log says what.", type="negative")
