@@ -11,9 +11,9 @@ from api.event_feeds import EventFeeds, Follower
 from services.access import Caller
 from services.database.schema import Job
 
-# Clients that lose their streams at once come back one after another, 30 a second, and when the
+# Clients that lose their streams at once come back one after another, 25 a second, and when the
 # requests that waited have been answered: so many leave room for others.
-_RETURN_MILLISECONDS = (5, 38)
+_RETURN_MILLISECONDS = (10, 50)
 _RETURN_AT_LEAST = 250
 
 
