@@ -77,6 +77,7 @@ def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Bu
             if name != "visitor"
         ]
         show.__signature__ = inspect.Signature([*first, *rest])  # type: ignore[attr-defined]
+        show.needs = needs  # type: ignore[attr-defined]  # each page's rule can be told
         ui.page(path, title=f"{title} · MDF studio")(show)
         return build
 
@@ -101,8 +102,10 @@ def problem_line() -> TextElement:
 
 
 def style(name: str) -> None:
-    """Let the page have the style sheet `name` of the assets."""
-    ui.add_head_html(f'<link rel="stylesheet" href="{_address(f"{name}.css")}">')
+    """Let the page have the style sheet `name` of the assets, once."""
+    sheet = f'<link rel="stylesheet" href="{_address(f"{name}.css")}">'
+    if sheet not in ui.context.client.head_html:
+        ui.add_head_html(sheet)
 
 
 @cache
