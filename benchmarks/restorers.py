@@ -30,9 +30,10 @@ from services.local import LocalRun
 from services.phase1.recipe import PRESETS, Denoising, JpegRestoration, Task
 from services.phase1.training import Seed, train_loss
 from services.phase2.degradation import Area, Degradation, Pair
+from services.phase2.holdout import split
 from services.phase2.objective import L1, L2, AnyLoss, Mdf, Mix
 from services.phase2.recipe import PresetName, RestorerPlan, resolve
-from services.phase2.training import split, train_restorer
+from services.phase2.training import train_restorer
 
 RESULTS = Path(__file__).parent / "results" / "restorers.md"
 METRIC_NAMES = ("psnr", "ssim", "ms_ssim", "iw_ssim", "gmsd", "fsim", "fsimc", "l1")
@@ -163,7 +164,7 @@ def evaluate(
     network: nn.Module, plan: RestorerPlan, pictures: Sequence[Picture], mdf: MDFLoss
 ) -> dict[str, float]:
     """Means of all metrics, and of the MDF loss, over whole pictures."""
-    degradation, protocol = Degradation(plan), Protocol(eight_bit=True)
+    degradation, protocol = Degradation.of(plan), Protocol(eight_bit=True)
     rows = []
     for number, picture in enumerate(pictures):
         area = Area(0, 0, picture.height, picture.width)

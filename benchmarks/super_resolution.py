@@ -23,8 +23,9 @@ from models.metrics import Protocol, measure
 from services.images.resampling import resize
 from services.local import LocalRun
 from services.phase2.degradation import Area, Degradation, Pair
+from services.phase2.holdout import split
 from services.phase2.recipe import resolve
-from services.phase2.training import split, train_restorer
+from services.phase2.training import train_restorer
 
 RESULTS = Path(__file__).parent / "results" / "super_resolution.md"
 PRESET = "quick-edsr-sisr"
@@ -51,7 +52,7 @@ def main() -> None:
         trained = train_restorer(plan, kept, held_out, {}, run)
     took = f"{time.perf_counter() - began:.0f} s, {time.process_time() - cpu:.0f} s of CPU time"
 
-    degradation = Degradation(plan)
+    degradation = Degradation.of(plan)
     rows: dict[str, dict[str, tuple[float, float, float]]] = {}
     for picture in pictures(arguments.test):
         sides = (picture.height, picture.width)

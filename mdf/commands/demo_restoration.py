@@ -177,7 +177,7 @@ def _degraded_photograph(preset: str, task: Mapping[str, Any]) -> tuple["Pixels"
 
     spec = {"dataset_id": "", "preset": preset, "task": dict(task)}
     plan = RestorationTraining.model_validate(spec).resolved()
-    degradation = Degradation(plan)
+    degradation = Degradation.of(plan)
     pixels = sensitivity.photograph(_RESTORED)
     height, width = (side // degradation.unit * degradation.unit for side in pixels.shape[:2])
     pixels = pixels[:height, :width]

@@ -57,9 +57,10 @@ def train_restorer_here(
         from services.images.decoding import Limits
         from services.jobs.progress import Progress as Estimate
         from services.phase2.contact_sheet import draw_contact_sheet
+        from services.phase2.holdout import split
         from services.phase2.job import describe
         from services.phase2.recipe import RestorationTraining
-        from services.phase2.training import split, train_restorer
+        from services.phase2.training import train_restorer
         from services.restorers.packing import pack
         from services.settings import load_settings
 

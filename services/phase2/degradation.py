@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from services.distortions import (
 )
 from services.images.resampling import resize
 from services.phase2.recipe import RestorerPlan
-from services.phase2.tasks import SuperResolution
+from services.phase2.tasks import AnyTask, SuperResolution, factor_of
 
 BLOCK = 16  # px: codecs cut an image into blocks of this side, with the colours at half size
 BT601 = (0.299, 0.587, 0.114)  # luminance of RGB
@@ -48,29 +48,49 @@ class Area:
 
 
 class Degradation:
-    """What a plan's task does to an image before its network sees it.
+    """What a task does to an image before a network sees it.
 
     An area of an image is degraded together with what lies around it, so that the codec's blocks
     lie where they lie in the whole image, and blurs and interpolations see real pixels.
+
+    Args:
+        task: what is to be undone.
+        grey: whether networks see the luminance alone.
+        enlarges: whether the network takes the small image of super-resolution as it is.
 
     Attributes:
         unit: sides and corners of areas are multiples of it, px; the network may ask more of
             sides (`RestorerPlan.multiple`).
     """
 
-    def __init__(self, plan: RestorerPlan) -> None:
-        self._task = plan.task
-        self._grey = plan.network.channels == 1
-        self._shrinks = plan.factor if plan.network.scale > 1 else 1
-        self._pipeline = plan.task.pipeline()
-        self.unit = plan.factor
+    def __init__(self, task: AnyTask, *, grey: bool, enlarges: bool) -> None:
+        self._task = task
+        self._grey = grey
+        self._pipeline = task.pipeline()
+        self.unit = factor_of(task)
+        self._shrinks = self.unit if enlarges else 1
         # How far each step sees, the last first, and the grid that it works on, px.
-        if isinstance(plan.task, SuperResolution):
+        if isinstance(task, SuperResolution):
             # No kernel is wider than three pixels of the small image, each way.
-            resizings = 2 if self._shrinks < plan.factor else 1
-            self._steps = [(4 * plan.factor, plan.factor)] * resizings
+            resizings = 2 if self._shrinks < task.factor else 1
+            self._steps = [(4 * task.factor, task.factor)] * resizings
         else:
             self._steps = [(_reach(each), _grid(each)) for each in reversed(self._pipeline)]
+
+    @classmethod
+    def of(cls, plan: RestorerPlan) -> Self:
+        """That of a training."""
+        network = plan.network
+        return cls(plan.task, grey=network.channels == 1, enlarges=network.scale > 1)
+
+    def centre(self, height: int, width: int, *, most: int, multiple: int) -> Area:
+        """The middle of an image, at most `most` px a side, whose sides are multiples."""
+        rows, columns = (min(side, most) // multiple * multiple for side in (height, width))
+        top, left = (
+            (side - kept) // 2 // self.unit * self.unit
+            for side, kept in ((height, rows), (width, columns))
+        )
+        return Area(top, left, rows, columns)
 
     def pair(self, pixels: NDArray[np.uint8], area: Area, generator: torch.Generator) -> Pair:
         """`area` of the image (H, W, 3) and its degraded version, both on the CPU.

@@ -17,9 +17,10 @@ from services.jobs import artifacts
 from services.jobs.run import JobRun, Publish
 from services.losses import catalogue as losses
 from services.phase2.contact_sheet import draw_contact_sheet
+from services.phase2.holdout import split
 from services.phase2.objective import loss_ids
 from services.phase2.recipe import RestorationTraining, RestorerPlan
-from services.phase2.training import split, train_restorer
+from services.phase2.training import train_restorer
 from services.restorers import catalogue as models
 from services.restorers.artefact import read_restorer
 from services.restorers.packing import pack

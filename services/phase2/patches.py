@@ -71,7 +71,7 @@ class Patches:
             )
         self.left_out = len(pictures) - len(fitting)
         self._recipe = recipe
-        self._degradation = Degradation(plan)
+        self._degradation = Degradation.of(plan)
         self._step = int(np.lcm(recipe.patch_stride, self._degradation.unit))
         self._cache = PixelCache(fitting, recipe.cache_bytes)
         self._order = lru_cache(maxsize=4)(self._draw_order)

@@ -24,7 +24,7 @@ from services.phase2 import objective
 from services.phase2.hyperparameters import METRIC_SIDES, RestorationRecipe
 from services.phase2.objective import AnyLoss, Schedule
 from services.phase2.presets import PRESETS, PresetName
-from services.phase2.tasks import AnyTask, Demosaicking, SuperResolution
+from services.phase2.tasks import AnyTask, Demosaicking, SuperResolution, factor_of
 from services.restorers.networks import AnyNetwork
 
 __all__ = ["PRESETS", "PresetName", "RestorationTraining", "RestorerPlan", "resolve"]
@@ -46,14 +46,12 @@ class RestorerPlan(Exact):
     @property
     def factor(self) -> int:
         """Sides of the target over those of the degraded image before any interpolation."""
-        return self.task.factor if isinstance(self.task, SuperResolution) else 1
+        return factor_of(self.task)
 
     @property
     def multiple(self) -> int:
         """Sides of targets are multiples of it, px: those of the task and of the network."""
-        if self.network.scale > 1:
-            return self.factor * self.network.multiple
-        return math.lcm(self.factor, self.network.multiple)
+        return multiple_of(self.task, self.network)
 
     @property
     def is_adversarial(self) -> bool:
@@ -62,7 +60,7 @@ class RestorerPlan(Exact):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._check_scale()
+        check_accord(self.task, self.network)
         self._check_patch()
         self._check_colour()
         self._check_validation()
@@ -71,30 +69,10 @@ class RestorerPlan(Exact):
         return self
 
     def _check_colour(self) -> None:
-        grey = self.network.channels == 1
-        if grey and isinstance(self.task, Demosaicking):
-            raise ValueError(
-                "a mosaic is of three colours and the network takes one channel: use a network "
-                "with `channels: 3`"
-            )
-        if grey and objective.needs_colour(self.loss):
+        if self.network.channels == 1 and objective.needs_colour(self.loss):
             raise ValueError(
                 "the loss compares colour images and the network takes one channel: use a network "
                 "with `channels: 3`, or a loss of l1, l2, charbonnier, ssim, ms_ssim and mix"
-            )
-
-    def _check_scale(self) -> None:
-        scale = self.network.scale
-        if isinstance(self.task, SuperResolution):
-            if scale not in (1, self.factor):
-                raise ValueError(
-                    f"the network enlarges {scale}× and the task asks for {self.factor}×: give "
-                    f"both `task` and `network` the same, or a network that does not enlarge"
-                )
-        elif scale != 1:
-            raise ValueError(
-                f"the network enlarges {scale}× and the task '{self.task.kind}' keeps the size: "
-                "use a network that does not enlarge (dncnn, zhao, srcnn), or the task 'sisr'"
             )
 
     def _check_patch(self) -> None:
@@ -151,6 +129,35 @@ class RestorerPlan(Exact):
                     f"a stage of the loss lasts until iteration {stage.until}, and the training "
                     f"has {iterations}: the next stage would never begin"
                 )
+
+
+def check_accord(task: AnyTask, network: AnyNetwork) -> None:
+    """Raise ValueError for a network that cannot undo what the task does."""
+    scale = network.scale
+    if isinstance(task, SuperResolution):
+        if scale not in (1, task.factor):
+            raise ValueError(
+                f"the network enlarges {scale}× and the task asks for {task.factor}×: give "
+                f"both `task` and `network` the same, or a network that does not enlarge"
+            )
+    elif scale != 1:
+        raise ValueError(
+            f"the network enlarges {scale}× and the task '{task.kind}' keeps the size: "
+            "use a network that does not enlarge (dncnn, zhao, srcnn), or the task 'sisr'"
+        )
+    if network.channels == 1 and isinstance(task, Demosaicking):
+        raise ValueError(
+            "a mosaic is of three colours and the network takes one channel: use a network "
+            "with `channels: 3`"
+        )
+
+
+def multiple_of(task: AnyTask, network: AnyNetwork) -> int:
+    """Sides of targets are multiples of it, px: those of the task and of the network."""
+    factor = factor_of(task)
+    if network.scale > 1:
+        return factor * network.multiple
+    return math.lcm(factor, network.multiple)
 
 
 def _flat(schema: Any, definitions: Mapping[str, Any]) -> Any:

@@ -67,3 +67,8 @@ AnyTask = Annotated[
     Denoising | JpegRestoration | SuperResolution | Demosaicking | Custom,
     Field(discriminator="kind"),
 ]
+
+
+def factor_of(task: AnyTask) -> int:
+    """Sides of the target over those of the degraded image before any interpolation."""
+    return task.factor if isinstance(task, SuperResolution) else 1

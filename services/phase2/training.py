@@ -20,6 +20,7 @@ from services.datasets.picture import Picture
 from services.determinism import deterministic
 from services.errors import BadInputError, DivergedError
 from services.phase1.history import png
+from services.phase2 import holdout
 from services.phase2.degradation import Pair
 from services.phase2.history import TrainingHistory
 from services.phase2.learner import Learner
@@ -42,22 +43,6 @@ class TrainedRestorer:
     manifest: RestorerManifest
     network: Restorer
     history: TrainingHistory
-
-
-def split(pictures: Sequence[Picture], share: float) -> tuple[list[Picture], list[Picture]]:
-    """What to train on, and the `share` held out for validation.
-
-    Which ones are held out depends on their pixels alone: of two or more pictures at least one,
-    unless the share is 0.
-    """
-    if share == 0 or len(pictures) < 2:
-        return list(pictures), []
-    ordered = sorted(pictures, key=lambda picture: picture.digest)
-    held_out = {each.digest for each in ordered[: max(1, round(share * len(pictures)))]}
-    return (
-        [each for each in pictures if each.digest not in held_out],
-        [each for each in pictures if each.digest in held_out],
-    )
 
 
 def train_restorer(
@@ -305,10 +290,10 @@ class _Training:
         return {**measured, **degraded, "images": len(self._validation)}
 
     def _dataset(self) -> dict[str, Any]:
-        described = {"digest": _digest(self._pictures), "images": len(self._pictures)}
+        described = {"digest": holdout.digest(self._pictures), "images": len(self._pictures)}
         if self._held_out:
             described |= {
-                "validation_digest": _digest(self._held_out),
+                "validation_digest": holdout.digest(self._held_out),
                 "validation_images": len(self._held_out),
             }
         return described
@@ -345,8 +330,8 @@ class _Training:
         """What a checkpoint must agree with to be gone on from."""
         parts = {
             "plan": self._plan.model_dump(mode="json"),
-            "pictures": _digest(self._pictures),
-            "validation": _digest(self._held_out),
+            "pictures": holdout.digest(self._pictures),
+            "validation": holdout.digest(self._held_out),
             "initial": None if self._initial is None else _weights_digest(self._initial),
         }
         return json.dumps(parts, sort_keys=True)
@@ -408,11 +393,6 @@ def _check(
                 f"the model to start from is a {theirs[0]} of {theirs[1]}, and the network to be "
                 f"trained a {ours[0]} of {ours[1]}: give `network` as the model has it"
             )
-
-
-def _digest(pictures: Sequence[Picture]) -> str:
-    """SHA-256 over the pictures' digests, a line each, as data sets have it."""
-    return sha256("\n".join(picture.digest for picture in pictures).encode()).hexdigest()
 
 
 def _weights_digest(network: Restorer) -> str:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from models.losses import Objective
 from models.metrics import METRICS, Protocol, measure
 from services.datasets.picture import Picture
-from services.phase2.degradation import Area, Degradation, Pair
+from services.phase2.degradation import Degradation, Pair
 from services.phase2.objective import smallest_patch
 from services.phase2.patches import PixelCache, random_numbers
 from services.phase2.recipe import RestorerPlan
@@ -61,7 +61,7 @@ class Validation:
         self._pictures = fitting[: plan.recipe.validation_images]
         self._plan = plan
         self._on_image = on_image
-        self._degradation = Degradation(plan)
+        self._degradation = Degradation.of(plan)
         self._cache = PixelCache(self._pictures, _CACHE_BYTES)
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class Validation:
         rows = []
         for index in range(len(self)):
             degraded, target = self._batch(index, device)
-            rows.append(self._metrics(_as_large(degraded, target), target))
+            rows.append(self._metrics(as_large(degraded, target), target))
         return _means(rows)
 
     @torch.no_grad()
@@ -98,8 +98,8 @@ class Validation:
         samples = []
         for index in range(min(len(self), self._plan.recipe.sample_images)):
             degraded, target = self._batch(index, device)
-            images = (_as_large(degraded, target), network(degraded), target)
-            samples.append(Sample(*(_as_pixels(image) for image in images)))
+            images = (as_large(degraded, target), network(degraded), target)
+            samples.append(Sample(*(as_pixels(image) for image in images)))
         return samples
 
     def _batch(self, index: int, device: torch.device) -> Pair:
@@ -107,17 +107,11 @@ class Validation:
         pixels = self._cache.pixels(index)
         draw = random_numbers(self._plan.recipe.random_seed, _STREAM, index)
         generator = torch.Generator().manual_seed(int(draw.integers(2**63)))
-        pair = self._degradation.pair(pixels, self._centre(*pixels.shape[:2]), generator)
+        plan = self._plan
+        crop = plan.recipe.validation_crop
+        area = self._degradation.centre(*pixels.shape[:2], most=crop, multiple=plan.multiple)
+        pair = self._degradation.pair(pixels, area, generator)
         return Pair(*(image[None].to(device) for image in pair))
-
-    def _centre(self, height: int, width: int) -> Area:
-        unit, multiple = self._degradation.unit, self._plan.multiple
-        crop = self._plan.recipe.validation_crop
-        rows, columns = (min(side, crop) // multiple * multiple for side in (height, width))
-        top, left = (
-            (side - kept) // 2 // unit * unit for side, kept in ((height, rows), (width, columns))
-        )
-        return Area(top, left, rows, columns)
 
     def _metrics(self, restored: Tensor, target: Tensor) -> dict[str, float]:
         names = self._plan.recipe.validation_metrics
@@ -128,13 +122,14 @@ def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
 
-def _as_large(image: Tensor, target: Tensor) -> Tensor:
+def as_large(image: Tensor, target: Tensor) -> Tensor:
+    """A batch that is smaller than its target, enlarged bicubically."""
     if image.shape == target.shape:
         return image
     return F.interpolate(image, size=target.shape[-2:], mode="bicubic", align_corners=False)
 
 
-def _as_pixels(image: Tensor) -> NDArray[np.uint8]:
+def as_pixels(image: Tensor) -> NDArray[np.uint8]:
     """The first image of a batch, in three channels."""
     pixels = (image[0].float().clamp(0, 1) * 255).round().byte().expand(3, -1, -1)
     return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())

@@ -28,7 +28,7 @@ def test_a_patch_of_a_jpeg_is_cut_out_of_the_compressed_image(
     corner: tuple[int, int], plan: Plan
 ) -> None:
     """Blocks lie where they lie in the image, and colours are interpolated as there."""
-    degradation = Degradation(plan(task={"kind": "jpeg", "quality": 10}))
+    degradation = Degradation.of(plan(task={"kind": "jpeg", "quality": 10}))
     top, left = corner
     degraded, target = degradation.pair(ASTRONAUT, Area(top, left, 31, 31), generator())
     bgr = cv2.cvtColor(ASTRONAUT, cv2.COLOR_RGB2BGR)
@@ -46,7 +46,7 @@ def test_a_small_patch_is_cut_out_of_the_small_image(
     factor: int, corner: tuple[int, int], plan: Plan
 ) -> None:
     task = {"kind": "sisr", "factor": factor}
-    degradation = Degradation(
+    degradation = Degradation.of(
         plan({"patch": 24}, task=task, network={"kind": "edsr", "scale": factor, "blocks": 1})
     )
     assert degradation.unit == factor
@@ -68,7 +68,7 @@ def test_a_small_patch_is_cut_out_of_the_small_image(
 
 def test_a_network_that_does_not_enlarge_gets_the_small_image_enlarged(plan: Plan) -> None:
     task = {"kind": "sisr", "factor": 2, "interpolation": "nearest"}
-    degradation = Degradation(plan(task=task, network={"kind": "srcnn"}))
+    degradation = Degradation.of(plan(task=task, network={"kind": "srcnn"}))
     degraded, target = degradation.pair(ASTRONAUT, Area(10, 20, 30, 30), generator())
     assert degraded.shape == target.shape == (3, 30, 30)
     assert torch.equal(degraded[:, ::2, ::2], degraded[:, 1::2, 1::2])
@@ -76,7 +76,7 @@ def test_a_network_that_does_not_enlarge_gets_the_small_image_enlarged(plan: Pla
 
 
 def test_noise_is_added_to_the_patch_itself(plan: Plan) -> None:
-    degradation = Degradation(plan(task={"kind": "denoising", "sigma": 25}))
+    degradation = Degradation.of(plan(task={"kind": "denoising", "sigma": 25}))
     degraded, target = degradation.pair(ASTRONAUT, Area(3, 5, 64, 64), generator())
     assert torch.equal(target, as_tensor(ASTRONAUT[3:67, 5:69]))
     assert float((degraded - target).std()) == pytest.approx(25 / 255, rel=0.03)
@@ -85,7 +85,7 @@ def test_noise_is_added_to_the_patch_itself(plan: Plan) -> None:
 def test_a_mosaic_keeps_its_phase_in_the_image(plan: Plan) -> None:
     """A measured pixel is red where row and column of the whole image are even."""
     task = {"kind": "demosaicking", "a": 0, "b": 0}
-    degradation = Degradation(plan(task=task, network={"kind": "zhao", "width": 4}))
+    degradation = Degradation.of(plan(task=task, network={"kind": "zhao", "width": 4}))
     degraded, target = degradation.pair(ASTRONAUT, Area(7, 20, 31, 31), generator())
     assert torch.equal(degraded[0, 1::2, ::2], target[0, 1::2, ::2])
     assert not torch.equal(degraded[0, ::2, ::2], target[0, ::2, ::2])
@@ -93,7 +93,7 @@ def test_a_mosaic_keeps_its_phase_in_the_image(plan: Plan) -> None:
 
 def test_a_blur_sees_the_pixels_around_the_patch(plan: Plan) -> None:
     task = {"kind": "custom", "distortions": [{"kind": "gaussian_blur", "sigma": 2}]}
-    degradation = Degradation(plan(task=task))
+    degradation = Degradation.of(plan(task=task))
     whole, _ = degradation.pair(ASTRONAUT, Area(0, 0, 100, 120), generator())
     part, _ = degradation.pair(ASTRONAUT, Area(33, 41, 20, 20), generator())
     assert torch.allclose(part, whole[:, 33:53, 41:61], atol=1e-6)
@@ -113,7 +113,7 @@ def test_a_codecs_blocks_are_those_of_the_image_after_any_other_distortion(
     distortions: list[dict[str, Any]], plan: Plan
 ) -> None:
     """Whatever the last step sees of the blocks around the patch is right, too."""
-    degradation = Degradation(plan(task={"kind": "custom", "distortions": distortions}))
+    degradation = Degradation.of(plan(task={"kind": "custom", "distortions": distortions}))
     whole, _ = degradation.pair(ASTRONAUT, Area(0, 0, 100, 120), generator())
     for corner in range(33, 60, 3):
         part, _ = degradation.pair(ASTRONAUT, Area(corner, corner, 31, 31), generator())
@@ -125,7 +125,7 @@ def test_a_codecs_blocks_are_those_of_the_image_after_any_other_distortion(
 def test_an_enlarged_patch_is_cut_out_of_the_enlarged_image(kernel: str, plan: Plan) -> None:
     """Shrinking and enlarging see three small pixels each way, one after the other."""
     task = {"kind": "sisr", "factor": 4, "kernel": kernel, "interpolation": kernel}
-    degradation = Degradation(plan({"patch": 32}, task=task, network={"kind": "srcnn"}))
+    degradation = Degradation.of(plan({"patch": 32}, task=task, network={"kind": "srcnn"}))
     whole, _ = degradation.pair(ASTRONAUT, Area(0, 0, 100, 120), generator())
     part, _ = degradation.pair(ASTRONAUT, Area(36, 44, 32, 32), generator())
     assert torch.allclose(part, whole[:, 36:68, 44:76], atol=1e-6)
@@ -136,7 +136,7 @@ def test_an_enlarged_patch_is_cut_out_of_the_enlarged_image(kernel: str, plan: P
 )
 def test_a_grey_network_gets_one_plane_of_the_luminance(task: dict[str, Any], plan: Plan) -> None:
     network = {"kind": "dncnn", "depth": 3, "width": 4, "channels": 1}
-    degradation = Degradation(plan(task=task, network=network))
+    degradation = Degradation.of(plan(task=task, network=network))
     degraded, target = degradation.pair(ASTRONAUT, Area(0, 0, 32, 48), generator())
     assert degraded.shape == target.shape == (1, 32, 48)
     expected = np.asarray(Image.fromarray(ASTRONAUT[:32, :48]).convert("L"))

@@ -18,11 +18,12 @@ from models.restorers import VGGDiscriminator
 from services.datasets.picture import Picture
 from services.errors import BadInputError, DivergedError
 from services.phase2.degradation import Pair
+from services.phase2.holdout import split
 from services.phase2.learner import Learner
 from services.phase2.objective import build
 from services.phase2.patches import Patches
 from services.phase2.recipe import RestorerPlan
-from services.phase2.training import TrainedRestorer, split, train_restorer
+from services.phase2.training import TrainedRestorer, train_restorer
 from services.restorers.artefact import write_restorer
 from services.run import Canceled, Paused, Signal
 
