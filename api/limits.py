@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access import OPEN, PROTECTED
+from api.access import OPEN, PROTECTED, refuse
 from api.errors import service_problem
 from services import quotas
 from services.access import Caller
@@ -60,7 +60,7 @@ class RequestLimit:
         refusal = _refusal(
             standing, f"this API key may send {per_minute} requests a minute (requests_per_minute)"
         )
-        await service_problem(scope, refusal)(scope, receive, tell)
+        await refuse(scope, refusal, receive, tell)
 
 
 class GuessLimit:
