@@ -14,8 +14,9 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 from skimage import data
 from sqlalchemy import update
+from starlette.routing import Mount
 
-from api.access import OPEN, PROTECTED, Needs, public
+from api.access import OPEN, PROTECTED, Needs, is_free, public
 from api.app import create_app
 from mdf.artefact import Manifest
 from services.access import LOCAL, Scope
@@ -98,6 +99,8 @@ RULES: dict[str, Rule] = {
     "GET /readyz": Rule(None, 503),  # there is no broker
     "GET /openapi.json": Rule(None),
     "GET /docs": Rule(None),
+    "GET /login": Rule(None),
+    "GET /favicon.ico": Rule(None),
     "POST /v1/session": Rule(None, 401, send=json(api_key="wrong")),
     "GET /v1/session": read(404),  # they come with keys
     "DELETE /v1/session": Rule("read", 404),
@@ -187,6 +190,8 @@ assert {
     "GET /readyz",
     "GET /openapi.json",
     "GET /docs",
+    "GET /login",
+    "GET /favicon.ico",
     "POST /v1/session",
 } == EVERYBODYS
 
@@ -204,6 +209,9 @@ def test_every_route_has_one_rule(installation: Installation) -> None:
     found: dict[str, set[Scope | None]] = {}
     for context in iter_route_contexts(create_app(installation).routes):
         route = context.original_route
+        if isinstance(route, Mount):  # the studio: see test_each_page_has_one_rule
+            assert route.name == "studio" or is_free(f"{context.path}/")
+            continue
         assert isinstance(route, APIRoute), f"{context.path} is no route with a rule"
         for method in context.methods or ():
             name = f"{method} {context.path}"
@@ -212,6 +220,19 @@ def test_every_route_has_one_rule(installation: Installation) -> None:
             assert guarded == (found[name] != {None}), f"{name} and the guard disagree"
     asked = {name: {rule.needs} for name, rule in RULES.items()}
     assert found == asked, "each route names one rule, and has a line in RULES here"
+
+
+def test_each_page_has_one_rule(installation: Installation) -> None:
+    studio = create_app(installation).routes[-1]
+    assert isinstance(studio, Mount)
+    needs: dict[str, Scope | None] = {}
+    for route in studio.routes:
+        # Scripts and styles are for everybody, and the pages' connection is the guard's to let in.
+        if not is_free(f"{route.path}/") and route.path != "/_nicegui_ws":
+            assert isinstance(route, APIRoute), f"{route.path} is no page"
+            needs[route.path] = route.endpoint.needs
+    assert needs.keys() > {"/", "/runs", "/losses", "/{path:path}"}
+    assert {path: scope for path, scope in needs.items() if scope != "read"} == {"/admin": "admin"}
 
 
 @pytest.fixture

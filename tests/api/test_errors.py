@@ -29,7 +29,9 @@ def test_every_error_of_the_services_has_a_status() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/nowhere", 404, "not_found"),
+        ("POST", "/", 404, "not_found"),
+        ("POST", "/runs", 404, "not_found"),
         ("GET", "/v1", 404, "not_found"),
         ("GET", "/v1/jobs/job_%00", 404, "not_found"),
         ("GET", "/v1/nothing", 404, "not_found"),
