@@ -44,6 +44,7 @@ export default {
       </div>
     </div>`,
   props: { to: String, accept: String, multiple: Boolean, label: String, hint: String },
+  emits: ["done", "problem"],
   data: () => ({ depth: 0, busy: false, name: "", sent: 0, told: "", problems: [] }),
   mounted() {
     zones.push(this);
