@@ -161,19 +161,20 @@ def placed(fields: Sequence[Field], loc: Sequence[int | str], message: str) -> t
     words = "must be given" if words == "Field required" else words
     names = [name for name in loc if isinstance(name, str)]
     keys = [each.key.split(".") for each in fields]
-    # A choice between a number and a word is named after the property, hence the longest that is known.
+    # The last names may be no properties, but tell which of several types was tried.
     for length in range(len(names), 0, -1):
         inside = [key for key in keys if key[:length] == names[:length]]
         if inside:
+            first = ".".join(inside[0])
             break
     else:
-        inside = [key for key in keys if len(key) == 1]
+        inside, first = [key for key in keys if len(key) == 1], ""
     # A fault of several fields begins with the name of the one to change.
     named = re.match(r"`?(\w+)`?", words)
     for key in inside:
         if key in (names[: len(key)], [*names, named and named[1]]):
             return ".".join(key), words
-    return (".".join(inside[0]) if names else ""), words
+    return first, words
 
 
 def label(name: str) -> str:
