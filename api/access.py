@@ -60,7 +60,8 @@ class Guard:
                 scope.setdefault("state", {})["caller"] = caller
             except UnauthenticatedError as error:
                 if _is_page(scope):
-                    place = quote(scope["path"], safe="/")
+                    query = scope["query_string"].decode("latin-1")
+                    place = quote(f"{scope['path']}{query and f'?{query}'}", safe="/")
                     answer = RedirectResponse(f"/login?next={place}", status_code=303)
                     await answer(scope, receive, send)
                 else:

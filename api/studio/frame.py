@@ -200,6 +200,9 @@ _KEEP_THEME = """(event) => {
   document.cookie = `mdf_theme=${event.target.value};path=/;max-age=31536000;samesite=strict`;
   emit(event.target.value);
 }"""
+_LOG_IN_AGAIN = """location.assign(
+  `/login?next=${encodeURIComponent(location.pathname + location.search)}`
+)"""
 _LOG_OUT = (
     """() => fetch("/v1/session", {method: "DELETE"}).then(() => location.assign("/login"))"""
 )
@@ -223,7 +226,7 @@ def _tell(client: Client, error: Exception) -> None:
     """Say what became of something a person did."""
     with client:
         if isinstance(error, UnauthenticatedError):
-            ui.navigate.to(f"/login?next={client.request.url.path}")
+            ui.run_javascript(_LOG_IN_AGAIN)
         elif isinstance(error, ServiceError):
             ui.notify(error.message, type="negative", multi_line=True, close_button="Close")
         elif isinstance(error, SQLAlchemyError):

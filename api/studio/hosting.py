@@ -2,11 +2,13 @@
 
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import import_module
+from inspect import isawaitable
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI
@@ -81,7 +83,29 @@ def _nicegui() -> App:
     studio.add_middleware(GZipMiddleware)
     for name in PAGES:
         import_module(f"api.studio.pages.{name}")
+    _hold_connections_to_their_pages()
     return studio
+
+
+def _hold_connections_to_their_pages() -> None:
+    """Hear of each connection what is said for the page that it was let in for, nothing else.
+
+    A message names its page; NiceGUI believes it.
+    """
+    heard = core.sio.handlers["/"]
+    for name in ("handshake", "event", "javascript_response", "ack", "log"):
+        heard[name] = _of_its_own_page(heard[name])
+
+
+def _of_its_own_page(hear: Callable[..., Any]) -> Callable[..., Any]:
+    async def hear_own(connection: str, said: dict[str, Any]) -> Any:
+        query = parse_qs(core.sio.get_environ(connection)["QUERY_STRING"])
+        if said["client_id"] not in query["client_id"][:1]:
+            return False
+        answer = hear(connection, said)
+        return await answer if isawaitable(answer) else answer
+
+    return hear_own
 
 
 class _Studio(Mount):

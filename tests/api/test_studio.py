@@ -1,0 +1,250 @@
+"""Pages of the studio, and their connections: who gets them, and what they tell browsers."""
+
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from nicegui import Client
+from nicegui import __version__ as nicegui_version
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+Keys = Callable[..., dict[str, str]]
+HTML = {"Accept": "text/html"}
+VISIT = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", **HTML}
+
+
+def nonces(page: httpx.Response) -> set[str]:
+    return set(re.findall(r'<script nonce="([^"]+)"', page.text))
+
+
+def client_id(page: httpx.Response) -> str:
+    (found,) = re.findall(r"'client_id': '([0-9a-f-]{36})'", page.text)
+    return str(found)
+
+
+def log_in(url: str, key: dict[str, str]) -> dict[str, str]:
+    """The cookie of a browser that has shown the key."""
+    token = key["Authorization"].removeprefix("Bearer ")
+    answer = httpx.post(f"{url}/v1/session", json={"api_key": token})
+    assert answer.status_code == 201, answer.text
+    return {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+# Who may look
+
+
+@pytest.mark.parametrize("path", ["/", "/runs", "/runs?state=failed", "/nowhere"])
+def test_without_keys_pages_are_for_this_machine(client: TestClient, path: str) -> None:
+    there = 404 if path == "/nowhere" else 200
+    assert client.get(path, headers=HTML).status_code == there
+    for headers in (
+        {"Host": "evil.example:8000"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+    ):
+        assert client.get(path, headers=HTML | headers).status_code == 403, headers
+
+
+def test_a_link_on_another_site_may_lead_to_a_page_and_to_nothing_else(client: TestClient) -> None:
+    link = VISIT | {"Sec-Fetch-Site": "cross-site"}
+    assert client.get("/", headers=link).status_code == 200
+    assert client.get("/v1/images", headers=link).status_code == 403
+    assert client.post("/", headers=link).status_code == 403
+    assert client.get("/", headers=link | {"Origin": "null"}).status_code == 403
+    assert client.get("/", headers=link | {"Host": "evil.example"}).status_code == 403
+
+
+def test_with_keys_people_are_led_to_the_login_and_programs_are_told(
+    client: TestClient, make_key: Keys, assert_problem
+) -> None:
+    make_key("admin")
+    led = client.get("/seed?image=img_1&x=a%20b", headers=HTML, follow_redirects=False)
+    assert led.status_code == 303
+    assert led.headers["location"] == "/login?next=/seed%3Fimage%3Dimg_1%26x%3Da%2520b"
+    assert client.get("/login").status_code == 200
+    assert_problem(client.get("/seed"), 401, "unauthenticated")
+    assert_problem(client.get("/v1/images", headers=HTML), 401, "unauthenticated")
+
+
+def test_a_page_is_shown_by_cookie_to_who_has_the_scope(client: TestClient, make_key: Keys) -> None:
+    make_key("admin", owner="root")
+    token = make_key("read")["Authorization"].removeprefix("Bearer ")
+    client.post("/v1/session", json={"api_key": token})
+    assert client.get("/", headers=HTML).status_code == 200
+    admin = client.get("/admin", headers=HTML)
+    assert "needs an API key with the scope admin" in admin.text
+    assert '"href":"/admin"' not in client.get("/", headers=HTML).text
+    link = VISIT | {"Sec-Fetch-Site": "cross-site"}
+    assert client.get("/", headers=link).status_code == 200
+    refused = client.get("/", headers={**HTML, "Sec-Fetch-Site": "cross-site"})
+    assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1", "/metrics/nothing", "/favicon.png"])
+def test_the_api_keeps_its_own_answers(client: TestClient, assert_problem, path: str) -> None:
+    assert_problem(client.get(path), 404, "not_found")
+
+
+# What pages tell browsers
+
+
+@pytest.mark.parametrize("path", ["/", "/admin", "/nowhere", "/<script>alert(1)</script>"])
+def test_each_page_names_its_own_scripts(client: TestClient, path: str) -> None:
+    first, second = client.get(path, headers=HTML), client.get(path, headers=HTML)
+    for page in (first, second):
+        policy = page.headers["content-security-policy"]
+        (nonce,) = nonces(page)
+        assert f"script-src 'self' 'nonce-{nonce}' 'unsafe-eval';" in policy
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert len(re.findall(r"<script\b", page.text)) == page.text.count(f'nonce="{nonce}"')
+        assert page.headers["cache-control"] == "no-store"
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page.text)
+        assert "https://" not in page.text
+    assert nonces(first) != nonces(second)
+
+
+def test_what_a_proxy_calls_its_folder_is_in_no_page(client: TestClient) -> None:
+    for name in ("X-Forwarded-Prefix", "x-forwarded-prefix", "X-FORWARDED-PREFIX"):
+        page = client.get("/", headers={**HTML, name: "//evil.example"})
+        assert "evil.example" not in page.text
+        assert 'src="/_nicegui/' in page.text
+
+
+def test_scripts_are_for_everybody_and_kept_as_long_as_they_are_right(
+    client: TestClient, make_key: Keys
+) -> None:
+    page = client.get("/", headers=HTML).text
+    make_key("admin")
+    static = re.findall(rf'"(/_nicegui/{nicegui_version}/static/[^"]+)"', page)
+    components = re.findall(r'"(/_nicegui/[^"]+/components/[^"]+)"', page)
+    assets = re.findall(r'"(/assets/[^"]+)"', page)
+    for kept, paths in (("immutable", static), ("no-cache", components), ("no-cache", assets)):
+        assert paths
+        for path in paths:
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            assert kept in answer.headers["cache-control"], path
+
+
+def test_the_login_page_may_use_nothing_but_its_own(client: TestClient, make_key: Keys) -> None:
+    make_key("admin")
+    page = client.get("/login")
+    assert "script-src 'self';" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-store"
+
+
+# The connection of a page
+
+
+@contextmanager
+def talk(url: str, page: str, *, host: str = "", **headers: str) -> Iterator[ClientConnection]:
+    """Connect as a page's script does, by another name for the host; raises InvalidStatus."""
+    query = urlencode(
+        {
+            "EIO": 4,
+            "transport": "websocket",
+            "client_id": page,
+            "implicit_handshake": "true",
+            "document_id": "d",
+            "tab_id": "t",
+            "next_message_id": 0,
+        }
+    )
+    own = url.removeprefix("http://")
+    with connect(
+        f"ws://{host or own}/_nicegui_ws/socket.io/?{query}",
+        sock=socket.create_connection(own.split(":")),
+        additional_headers=headers,
+        proxy=None,
+    ) as connection:
+        assert str(connection.recv(5)).startswith("0{")
+        connection.send("40")
+        assert str(connection.recv(5)).startswith("40{")
+        yield connection
+
+
+def refused(url: str, page: str, **headers: str) -> bool:
+    try:
+        with talk(url, page, **headers):
+            return False
+    except InvalidStatus as refusal:
+        return refusal.response.status_code == 403
+
+
+def test_without_keys_only_this_machines_own_pages_talk(live) -> None:
+    page = client_id(httpx.get(f"{live.url}/", headers=HTML))
+    assert not refused(live.url, page, Origin=live.url)
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:3000"},
+        {"Origin": live.url.replace("http", "https")},
+        {"Origin": "null"},
+        {"Origin": live.url, "Sec-Fetch-Site": "cross-site"},
+        {"Origin": live.url, "X-Forwarded-For": "192.0.2.7"},
+        {"Origin": live.url, "host": "evil.example", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "http://evil.example", "host": "evil.example"},
+    ):
+        assert refused(live.url, page, **headers), headers
+    assert refused(live.url, "", Origin=live.url), "of no page"
+
+
+def test_with_keys_a_page_talks_for_whom_it_was_shown_to(live, make_key: Keys) -> None:
+    make_key("admin", owner="root")
+    anna, bert = make_key("write", owner="anna"), make_key("write", owner="bert")
+    own = {"Origin": live.url, **log_in(live.url, anna)}
+    page = client_id(httpx.get(f"{live.url}/", headers=HTML | own))
+    assert not refused(live.url, page, **own)
+    assert refused(live.url, page, Origin=live.url), "nobody"
+    assert refused(live.url, page, Origin="https://evil.example", Cookie=own["Cookie"])
+    assert refused(live.url, page, Cookie=own["Cookie"]), "a program that says no origin"
+    assert refused(live.url, page, Origin=live.url, Cookie="mdf_session=guessed")
+    assert refused(live.url, page, Origin=live.url, **log_in(live.url, bert)), "another key"
+    assert refused(live.url, page, Origin=live.url, **log_in(live.url, anna)), "another session"
+    httpx.delete(f"{live.url}/v1/session", headers=own)
+    assert refused(live.url, page, **own), "who has logged out"
+
+
+def test_a_connection_speaks_for_its_own_page_alone(
+    live, make_key: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, Any]] = []
+    for name in ("handle_event", "handle_javascript_response", "handle_log_message"):
+        monkeypatch.setattr(Client, name, lambda page, said: heard.append((page.id, said["id"])))
+    make_key("admin", owner="root")
+    browsers = [
+        {"Origin": live.url, **log_in(live.url, make_key("write", owner=owner))}
+        for owner in ("anna", "bert")
+    ]
+    annas, berts = (
+        client_id(httpx.get(f"{live.url}/", headers=HTML | browser)) for browser in browsers
+    )
+    with talk(live.url, annas, **browsers[0]), talk(live.url, berts, **browsers[1]) as connection:
+
+        def say(what: str, page: str) -> None:
+            said = {"client_id": page, "id": what, "tab_id": "t", "next_message_id": 0}
+            connection.send(f"42{json.dumps([what, said])}")
+
+        for what in ("handshake", "event", "javascript_response", "log", "ack"):
+            say(what, annas)
+        say("event", berts)
+        say("log", berts)
+        connection.send('420["event",{"client_id":"' + annas + '"}]')
+        while not str(connection.recv(5)).startswith("430"):  # all before it has been heard
+            pass
+    assert heard == [(berts, "event"), (berts, "log")]
