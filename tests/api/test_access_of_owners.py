@@ -118,6 +118,11 @@ RULES: dict[str, Rule] = {
     "GET /v1/images/{image_id}": read(),
     "GET /v1/images/{image_id}/content": read(),
     "HEAD /v1/images/{image_id}/content": read(),
+    "GET /v1/images/{image_id}/preview": read(),
+    # A part that is not within the image: what comes after the question of whose it is.
+    "GET /v1/images/{image_id}/distorted": Rule(
+        "read", 422, send=lambda _: {"params": {"task": '{"kind": "sisr"}'}}
+    ),
     "POST /v1/images": write(422, FILE),
     "POST /v1/images/synthesize": write(
         422, json(kind="pyramid-permutation", image_id=f"img_{ABSENT}")
