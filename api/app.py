@@ -15,6 +15,7 @@ from api.metrics import RequestMetrics
 from api.observation import Observation
 from api.routers import (
     datasets,
+    evaluations,
     images,
     jobs,
     keys,
@@ -37,7 +38,7 @@ from services.webhooks.courier import Courier
 
 DESCRIPTION = """\
 Trains task-specific image-restoration losses (MDF) on one image, trains restoration networks with
-them on your images, and restores images.
+them on your images, restores images, and compares models by measurement.
 
 Upload a seed image, submit a job, follow its events, download the loss. Upload a data set, submit
 a training, download the model or send it images. Every refusal is
@@ -94,6 +95,7 @@ def create_app(installation: Installation) -> FastAPI:
         losses,
         models,
         restoration,
+        evaluations,
         keys,
         sessions,
         usage,

@@ -18,6 +18,7 @@ from pydantic import (
 
 from services import keys, usage
 from services.access import Scope
+from services.database import schema
 from services.database.schema import (
     Artifact,
     DatasetImage,
@@ -36,6 +37,8 @@ from services.database.schema import (
 from services.datasets.catalogue import Described
 from services.datasets.catalogue import State as DatasetState
 from services.datasets.source import AnySource, OnBadFile
+from services.evaluation.catalogue import ImageScores
+from services.evaluation.spec import INPUT, Evaluation
 from services.exact import Exact
 from services.jobs.failures import Code
 from services.jobs.lifecycle import State
@@ -52,7 +55,9 @@ Name = Annotated[str, Field(max_length=200, pattern=rf"^[^{CONTROL}]*$")]
 Priority = Annotated[int, Field(ge=-100, le=100, description="higher runs first")]
 LossFormat = Literal["safetensors", "pth", "pt2"]
 ModelFormat = Literal["safetensors", "onnx", "pt2"]
-JobType = Literal["discriminator_training", "restoration_training", "restoration", "dataset_import"]
+JobType = Literal[
+    "discriminator_training", "restoration_training", "restoration", "evaluation", "dataset_import"
+]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
@@ -153,6 +158,12 @@ class RestorationIn(_JobFields, Restoration):
     model_config = ConfigDict(json_schema_extra=_require_type)
 
 
+class EvaluationIn(_JobFields, Evaluation):
+    """Models to be compared."""
+
+    model_config = ConfigDict(json_schema_extra=_require_type)
+
+
 def _type_of(body: Any) -> Any:
     if isinstance(body, dict):
         return body.get("type", "discriminator_training")
@@ -164,12 +175,13 @@ class JobIn(
         Annotated[
             Annotated[DiscriminatorTrainingIn, Tag("discriminator_training")]
             | Annotated[RestorationTrainingIn, Tag("restoration_training")]
-            | Annotated[RestorationIn, Tag("restoration")],
+            | Annotated[RestorationIn, Tag("restoration")]
+            | Annotated[EvaluationIn, Tag("evaluation")],
             Discriminator(
                 _type_of,
                 custom_error_type="job_type",
                 custom_error_message="needs a `type` out of 'discriminator_training', "
-                "'restoration_training', 'restoration'; without one it is the first",
+                "'restoration_training', 'restoration', 'evaluation'; without one it is the first",
             ),
         ]
     ]
@@ -223,6 +235,7 @@ class JobOut(Out):
     loss_id: Annotated[str | None, Field(description="the loss that it made")]
     model_id: Annotated[str | None, Field(description="the model that it made")]
     dataset_id: Annotated[str | None, Field(description="the data set that it makes")]
+    evaluation_id: Annotated[str | None, Field(description="the evaluation that it made")]
     checkpoint_at: Annotated[datetime | None, Field(description="a resume loses what came after")]
     created: datetime
     queued: datetime
@@ -248,6 +261,7 @@ class JobOut(Out):
             loss_id=made.loss_id,
             model_id=made.model_id,
             dataset_id=made.dataset_id,
+            evaluation_id=made.evaluation_id,
             queue_position=queue_position,
             eta_seconds=eta_seconds,
             max_attempts=max_attempts,
@@ -288,7 +302,7 @@ class SampleOut(Out):
         str,
         Field(
             description="`seed`, `generated` or `map`; of a model `degraded-1`, `restored-1`, "
-            "`target-1` and so on"
+            "`target-1` and so on; of an evaluation `input`, `restored-1` and so on, `reference`"
         ),
     ]
     created: datetime
@@ -445,10 +459,147 @@ class LossOut(Out):
         return cls(**columns, files=[LossFileOut.model_validate(file) for file in files])
 
 
+class ScoredDatasetOut(Out):
+    """The data set of an evaluation, as it was then."""
+
+    id: str
+    name: str
+    digest: str | None
+    images: Annotated[int, Field(description="that were measured")]
+    held_out: Annotated[
+        bool, Field(description="whether they are what trainings on this data set held out")
+    ]
+
+
+class YardstickOut(Out):
+    """What images are scored by."""
+
+    name: Annotated[str, Field(description="of a metric, or the id of a loss")]
+    label: str
+    unit: Annotated[str, Field(description="`dB`, or empty for a plain number")]
+    higher_is_better: bool
+
+
+class ScoresOut(Out):
+    """What one model scores by one metric."""
+
+    n: Annotated[int, Field(description="images")]
+    mean: float
+    mean_interval: Annotated[
+        tuple[float, float] | None,
+        Field(description="95 % confidence interval by Student's t; null for one image"),
+    ]
+    worst: Annotated[float, Field(description="5 % of the images score worse than this")]
+    worst_interval: Annotated[
+        tuple[float, float] | None, Field(description="95 % interval of `worst`, by bootstrap")
+    ]
+
+
+class CandidateOut(Out):
+    """A model that was compared, as it was then; or the degraded image itself, `input`."""
+
+    id: Annotated[str, Field(description="`model_…` or `input`")]
+    name: str
+    network: Annotated[dict[str, Any] | None, Field(description="null for `input`")]
+    loss: Annotated[dict[str, Any] | None, Field(description="that it was trained with, if known")]
+    sha256: Annotated[str | None, Field(description="of its safetensors file")]
+    trained_on_these: Annotated[
+        bool, Field(description="whether its training may have seen these images")
+    ]
+    results: Annotated[dict[str, ScoresOut], Field(description="by metric")]
+
+
+class TestOut(Out):
+    """A one-tailed paired t-test at 0.05: whether `first` scores better than `second`."""
+
+    metric: str
+    first: str
+    second: str
+    advantage: Annotated[
+        float, Field(description="of `first`, the mean over images; above 0 is better")
+    ]
+    t: Annotated[float | None, Field(description="null if all images have the same difference")]
+    p: Annotated[
+        float | None,
+        Field(description="of `first` being no better; 1 − p is that of the reverse test"),
+    ]
+    better: Annotated[
+        str | None, Field(description="the one that is significantly better, if either is")
+    ]
+
+
+class EvaluationOut(Out):
+    """What an evaluation compared."""
+
+    id: str
+    name: str
+    job_id: Annotated[str, Field(description="the job that made it, and with which it goes")]
+    task: Annotated[dict[str, Any], Field(description="what was done to the images")]
+    dataset: ScoredDatasetOut
+    crop: Annotated[int, Field(description="px; of larger images the centre was taken")]
+    random_seed: int
+    metrics: list[YardstickOut]
+    model_ids: list[str]
+    created: datetime
+
+    @classmethod
+    def of(cls, row: schema.Evaluation) -> Self:
+        """From its row."""
+        known = {"id": row.id, "name": row.name, "job_id": row.job_id, "created": row.created}
+        compared = [each["id"] for each in row.summary["candidates"] if each["id"] != INPUT]
+        return cls.model_validate({**row.summary, **known, "model_ids": compared})
+
+
+class WholeEvaluationOut(EvaluationOut):
+    """What an evaluation compared, and what came of it."""
+
+    candidates: Annotated[
+        list[CandidateOut], Field(description="`input` first, then the models as named")
+    ]
+    comparisons: Annotated[
+        list[TestOut], Field(description="of each two candidates, by each metric")
+    ]
+
+
+class ImageScoresOut(Out):
+    """What the candidates score on one image."""
+
+    position: Annotated[int, Field(description="among the images measured, from 0")]
+    dataset_position: Annotated[int, Field(description="in the data set, from 0")]
+    name: str
+    width: Annotated[int, Field(description="of what was measured, px")]
+    height: Annotated[int, Field(description="of what was measured, px")]
+    values: Annotated[
+        dict[str, dict[str, float]], Field(description="by candidate, then by metric")
+    ]
+    pictures: Annotated[
+        dict[str, str],
+        Field(
+            description="paths of PNGs, by candidate and `reference`: at most 512 px from the "
+            "centre, of at most 12 images"
+        ),
+    ]
+
+    @classmethod
+    def of(cls, image: ImageScores, job_id: str) -> Self:
+        """As the job has it."""
+        paths = {
+            shown: f"/v1/jobs/{job_id}/samples/{sample}/content"
+            for shown, sample in image.pictures.items()
+        }
+        return cls(**vars(image) | {"pictures": paths})
+
+
 class ImageIn(In):
     """An image of the catalogue."""
 
     image_id: Annotated[str, Field(max_length=64, description="`img_…`")]
+
+
+class NameChange(In):
+    """Another name."""
+
+    name: Name
 
 
 class ComparisonIn(In):
@@ -457,6 +608,9 @@ class ComparisonIn(In):
     image_id: Annotated[str, Field(description="the restored image")]
     reference_image_id: Annotated[str, Field(description="the image it should be")]
     maps: Annotated[bool, Field(description="whether to draw where the differences are")] = False
+    gradient: Annotated[
+        bool, Field(description="whether to draw which way the loss would push each pixel")
+    ] = False
 
 
 class TermOut(Out):
@@ -476,12 +630,23 @@ class DifferenceMapOut(Out):
     png_base64: str
 
 
+class GradientOut(Out):
+    """Which way descent on the loss changes each pixel: red brighter, blue darker, white not.
+
+    Full colour is `peak`, the derivative by the brightness of one pixel, which 0.5 % exceed.
+    """
+
+    peak: float
+    png_base64: str
+
+
 class ComparisonOut(Out):
     """A loss's value for two images, and where it comes from."""
 
     value: float
     terms: list[TermOut]
     maps: list[DifferenceMapOut]
+    gradient: Annotated[GradientOut | None, Field(description="if it was asked for")]
 
 
 class QuotasIn(In):

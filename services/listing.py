@@ -1,6 +1,7 @@
 """Lists, newest first, a page at a time."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -69,6 +70,15 @@ def in_order(
     rows = list(session.scalars(query.order_by(position).limit(limit + 1)))
     following: Any = rows[limit] if len(rows) > limit else None
     return Page(rows[:limit], None if following is None else str(getattr(following, position.key)))
+
+
+def portion(items: Sequence[Row], *, limit: int, cursor: str | None) -> Page[Row]:
+    """Up to `limit` of a list that is there as a whole, from `cursor` on; it never changes."""
+    if cursor is not None and re.fullmatch(POSITION, cursor) is None:
+        raise _foreign(cursor, "first")
+    start = int(cursor or 0)
+    end = start + limit
+    return Page(list(items[start:end]), str(end) if end < len(items) else None)
 
 
 def _foreign(cursor: str, begin: str) -> BadInputError:

@@ -27,6 +27,14 @@ class Canceled(Exception):  # noqa: N818 - a way to stop, not an error
     """The computation stopped on request and is not wanted any more."""
 
 
+def heed(signal: Signal) -> None:
+    """End where that is asked for, with nothing to save."""
+    if signal is Signal.CANCEL:
+        raise Canceled
+    if signal is Signal.PAUSE:
+        raise Paused
+
+
 class Run(Protocol):
     """One attempt at one computation."""
 

@@ -33,7 +33,7 @@ JobId = Annotated[str, Path(description="`job_…`", max_length=64)]
 def submit_job(
     caller: Writer, creation: Creating, shared: Shared, background: BackgroundTasks, job: JobIn
 ) -> Response:
-    """Have a loss or a model trained, or images restored. From this answer on, it is not lost."""
+    """Have losses or models trained, images restored, models compared: it is not lost any more."""
     wanted = job.root
 
     def submit(session: Session) -> Created:

@@ -174,7 +174,9 @@ def get_artifact_content(
     request: Request,
     job: Existing,
     installed: Installed,
-    kind: Annotated[str, Path(description="`contact_sheet` or `restored`", max_length=64)],
+    kind: Annotated[
+        str, Path(description="`contact_sheet`, `restored` or `evaluation`", max_length=64)
+    ],
 ) -> Response:
     """One of those files."""
     with installed.database.read() as session:

@@ -324,6 +324,19 @@ class ModelFile(Base):
     sha256: Mapped[str]
 
 
+class Evaluation(Base):
+    """What a job found out about models; its values and pictures are files of the job."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("job_id"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    summary: Mapped[dict[str, Any]]  # as `services.evaluation.report` writes it
+    created: Mapped[datetime]
+
+
 class IdempotencyKey(Base):
     """The first answer to a creating request, kept for 24 hours."""
 

@@ -5,9 +5,10 @@ before the job is there. Always in the order of names, so that two submits that 
 never wait for each other.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -17,12 +18,15 @@ from services.database.schema import DatasetImage, Image, Loss, Model
 from services.datasets import catalogue as datasets
 from services.datasets.spec import DatasetImport
 from services.errors import BadInputError, NotFoundError, Problem
+from services.evaluation import selection
+from services.evaluation.spec import SMALLEST_SIDES, Evaluation
 from services.images import catalogue as images
 from services.jobs.specs import AnySpec
 from services.losses import catalogue as losses
 from services.phase1.recipe import DiscriminatorTraining, check_seed_size
 from services.phase2 import objective
-from services.phase2.recipe import RestorationTraining, RestorerPlan
+from services.phase2.recipe import RestorationTraining, RestorerPlan, check_accord
+from services.phase2.tasks import AnyTask
 from services.restoration.size import check_size
 from services.restoration.spec import Restoration
 from services.restorers import catalogue as models
@@ -43,6 +47,8 @@ def admit(session: Session, spec: AnySpec, caller: Caller) -> dict[str, Any]:
         case Restoration():
             _check_restoration(session, spec, caller)
             return _dumped(spec)
+        case Evaluation():
+            return _admit_evaluation(session, spec, caller)
         case DatasetImport():
             _check_import(session, spec, caller)
             return _dumped(spec)
@@ -124,6 +130,62 @@ def _check_result(
         raise BadInputError(
             f"{name}: {error.message}", problems=(Problem(pointer, error.message),)
         ) from None
+
+
+def _admit_evaluation(session: Session, spec: Evaluation, caller: Caller) -> dict[str, Any]:
+    _hold_all(session, spec.dataset_id, *spec.model_ids, *spec.loss_ids)
+    rows = [
+        models.referenced(session, model_id, caller, f"/model_ids/{place}")
+        for place, model_id in enumerate(spec.model_ids)
+    ]
+    networks = {row.id: NETWORK.validate_python(row.manifest["network"]) for row in rows}
+    task = spec.task or _common_task(rows)
+    for place, (model_id, network) in enumerate(networks.items()):
+        try:
+            check_accord(task, network)
+        except ValueError as error:
+            raise BadInputError(
+                f"model {model_id}: {error}", problems=(Problem(f"/model_ids/{place}", str(error)),)
+            ) from None
+    used = [
+        losses.referenced(session, loss_id, caller, f"/loss_ids/{place}")
+        for place, loss_id in enumerate(spec.loss_ids)
+    ]
+    datasets.referenced(session, spec.dataset_id, caller, "/dataset_id")
+    sides = [SMALLEST_SIDES[name] for name in spec.metrics]
+    sides += [losses.smallest_side(loss) for loss in used]
+    smallest = selection.smallest_side(sides, selection.common_multiple(task, networks.values()))
+    if smallest > spec.crop:
+        message = f"crop is {spec.crop} px; the metrics and the models need {smallest} px"
+        raise BadInputError(message, problems=(Problem("/crop", message),))
+    large = DatasetImage.width >= smallest, DatasetImage.height >= smallest
+    mine = select(DatasetImage.position).where(DatasetImage.dataset_id == spec.dataset_id, *large)
+    if session.scalar(mine.limit(1)) is None:
+        message = (
+            f"data set {spec.dataset_id} has no image of {smallest} px or more on each side, as "
+            "the metrics and the models need"
+        )
+        raise BadInputError(message, problems=(Problem("/dataset_id", message),))
+    return _dumped(spec) | {"task": task.model_dump(mode="json")}
+
+
+def _common_task(rows: Sequence[Model]) -> AnyTask:
+    """What all of the models undo."""
+    adapter: TypeAdapter[AnyTask] = TypeAdapter(AnyTask)
+    tasks = []
+    for place, row in enumerate(rows):
+        if not row.manifest["task"]:
+            message = f"model {row.id} does not tell what it was trained for: give `task`"
+            raise BadInputError(message, problems=(Problem(f"/model_ids/{place}", message),))
+        tasks.append(adapter.validate_python(row.manifest["task"]))
+    for place, task in enumerate(tasks):
+        if task != tasks[0]:
+            message = (
+                f"models {rows[0].id} and {rows[place].id} were trained for different tasks: give "
+                "the `task` to compare them by"
+            )
+            raise BadInputError(message, problems=(Problem(f"/model_ids/{place}", message),))
+    return tasks[0]
 
 
 def _check_import(session: Session, spec: DatasetImport, caller: Caller) -> None:

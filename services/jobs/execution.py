@@ -109,6 +109,13 @@ def restore_images(installation: Installation, job: Job, run: JobRun) -> Publish
     return restore_images_job(installation, job, run)
 
 
+def evaluate_models(installation: Installation, job: Job, run: JobRun) -> Publish:
+    """Compare the models that the job's spec names, and store what came of it."""
+    from services.evaluation.job import evaluate_models_job
+
+    return evaluate_models_job(installation, job, run)
+
+
 def import_dataset(installation: Installation, job: Job, run: JobRun) -> Publish:
     """Make the data set of what was uploaded for it, or of its folder."""
     from services.datasets.importing import import_dataset_job
@@ -119,6 +126,7 @@ def import_dataset(installation: Installation, job: Job, run: JobRun) -> Publish
 COMPUTATIONS: Mapping[str, Computation] = {
     "restoration": restore_images,
     "dataset_import": import_dataset,
+    "evaluation": evaluate_models,
     "restoration_training": train_restorer,
     "discriminator_training": train_discriminators,
 }

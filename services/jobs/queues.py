@@ -3,6 +3,7 @@
 QUEUES = {
     "restoration": "restore",
     "dataset_import": "prepare",
+    "evaluation": "train",
     "restoration_training": "train",
     "discriminator_training": "train",
 }

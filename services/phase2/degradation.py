@@ -67,13 +67,13 @@ class Degradation:
         self._task = task
         self._grey = grey
         self._pipeline = task.pipeline()
-        self.unit = factor_of(task)
+        self.unit: int = factor_of(task)
         self._shrinks = self.unit if enlarges else 1
         # How far each step sees, the last first, and the grid that it works on, px.
         if isinstance(task, SuperResolution):
             # No kernel is wider than three pixels of the small image, each way.
-            resizings = 2 if self._shrinks < task.factor else 1
-            self._steps = [(4 * task.factor, task.factor)] * resizings
+            resizings = 2 if self._shrinks < self.unit else 1
+            self._steps = [(4 * self.unit, self.unit)] * resizings
         else:
             self._steps = [(_reach(each), _grid(each)) for each in reversed(self._pipeline)]
 

@@ -26,7 +26,7 @@ from services.jobs.run import JobRun, Publish
 from services.restoration.picture import restore_picture
 from services.restoration.spec import MEDIA_TYPES, SUFFIXES, Restoration
 from services.restorers.artefact import read_restorer
-from services.run import Canceled, Paused, Run, Signal
+from services.run import Run, Signal, heed
 
 ARTIFACT = "restored"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # no time of creation in the archive: equal files, equal bytes
@@ -77,7 +77,7 @@ def restore_images(
                     blobs.get(source.blob),
                     format=spec.format,
                     quality=spec.quality,
-                    on_tile=lambda _done, _total: _heed(run.poll()),
+                    on_tile=lambda _done, _total: heed(run.poll()),
                     decoded=True,
                 )
             except ServiceError as error:
@@ -87,17 +87,9 @@ def restore_images(
             blobs.put(key, restored.content)
         run.progress(scale=1, scales=1, step=position + 1, steps=len(sources))
         signal = run.poll()
-        _heed(signal)
+        heed(signal)
         if signal is Signal.CHECKPOINT and key not in before:
             run.save_checkpoint(b"")  # the parts are all that it needs: this says that it gets on
-
-
-def _heed(signal: Signal) -> None:
-    """End where that is asked for; there is nothing to save."""
-    if signal is Signal.CANCEL:
-        raise Canceled
-    if signal is Signal.PAUSE:
-        raise Paused
 
 
 def _result(
@@ -116,7 +108,7 @@ def _result(
 def _archive(blobs: Blobs, job_id: str, names: Sequence[str], file: BinaryIO, run: Run) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for position, name in enumerate(names):
-            _heed(run.poll())
+            heed(run.poll())
             content = blobs.get(parts.key(job_id, position))
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
 

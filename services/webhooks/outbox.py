@@ -9,7 +9,16 @@ from typing import Any, Literal, get_args
 from sqlalchemy import select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from services.database.schema import Dataset, Job, Loss, Model, Webhook, WebhookDelivery, now
+from services.database.schema import (
+    Dataset,
+    Evaluation,
+    Job,
+    Loss,
+    Model,
+    Webhook,
+    WebhookDelivery,
+    now,
+)
 from services.ids import new_id
 
 Event = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
@@ -64,6 +73,7 @@ def _describe(session: Session, job: Job) -> dict[str, Any]:
         "loss_id": _made(session, job, Loss.id, Loss.job_id),
         "model_id": _made(session, job, Model.id, Model.job_id),
         "dataset_id": _made(session, job, Dataset.id, Dataset.job_id),
+        "evaluation_id": _made(session, job, Evaluation.id, Evaluation.job_id),
     }
 
 
@@ -71,7 +81,7 @@ def _made(
     session: Session,
     job: Job,
     object_id: InstrumentedAttribute[str],
-    job_id: InstrumentedAttribute[str | None],
+    job_id: InstrumentedAttribute[Any],
 ) -> str | None:
     return session.scalar(select(object_id).where(job_id == job.id))
 

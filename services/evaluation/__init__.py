@@ -1,0 +1,1 @@
+"""Evaluation: restorers compared by measurement, on the same degraded images."""
