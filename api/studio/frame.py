@@ -53,8 +53,9 @@ def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Bu
                 return
             visitor = Visitor.of(request)
             client.on_exception(lambda error: _tell(client, error))
-            _draw_frame(request, visitor)
-            main = ui.element("main").props("id=main tabindex=-1").classes("studio-main")
+            _draw_frame(request, client, visitor)
+            # NiceGUI's own page around it is the `main` landmark.
+            main = ui.element("div").props("id=main tabindex=-1").classes("studio-main")
             with main:
                 try:
                     if not visitor.caller.may(needs):
@@ -157,13 +158,14 @@ def button(words: str, act: Callable[[], Any] | None = None, *, classes: str = "
     return made if act is None else made.on("click", lambda _: act(), args=[])
 
 
-def _draw_frame(request: Request, visitor: Visitor) -> None:
+def _draw_frame(request: Request, client: Client, visitor: Visitor) -> None:
     style("studio")
     ui.add_head_html(f'<script src="{_address("studio.js")}" defer></script>')
     ui.colors(primary="#0b6e69", negative="#b3261e", positive="#2e7d32", warning="#8a5a00")
     theme = request.cookies.get("mdf_theme", "auto")
     dark = ui.dark_mode(THEMES.get(theme))
-    with ui.element("header").classes("studio-bar"):
+    with client.layout, ui.element("header").classes("studio-bar") as bar:
+        bar.move(target_index=0)  # before the `main` landmark, not in it
         link("Skip to content", "#main", classes="skip")
         link("MDF studio", "/", classes="brand")
         with ui.element("nav").props('aria-label="Pages"'):
