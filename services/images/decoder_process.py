@@ -6,7 +6,7 @@ to be kept. It answers one line of JSON, followed by the PNG file if all went we
 if not.
 
 Pillow takes 4 bytes for a pixel of RGB or RGBA, 100 MB for 25 megapixels: so nothing is copied
-that need not be, and of two copies one goes as soon as it can.
+that need not be, and there are never two whole copies of what has transparency.
 """
 
 import io
@@ -197,9 +197,16 @@ def without_alpha(image: Image.Image) -> Image.Image:
     """The colours as they are, as RGB."""
     if image.mode == "RGBa":  # multiplied by their alpha
         image = image.convert("RGBA")
-    image = image.convert("RGB")
+    image = colours(image) if image.mode == "RGBA" else image.convert("RGB")
     image.info.pop("transparency", None)
     return image
+
+
+def colours(image: Image.Image) -> Image.Image:
+    """The RGB of an RGBA image, which is closed: at no time are there two whole copies."""
+    bands = [image.getchannel(name) for name in "RGB"]
+    image.close()
+    return Image.merge("RGB", bands)
 
 
 def opaque(image: Image.Image, conversions: list[str]) -> Image.Image:
@@ -210,9 +217,11 @@ def opaque(image: Image.Image, conversions: list[str]) -> Image.Image:
         return without_alpha(image)
     conversions.append("transparency laid over white")
     image = image if image.mode == "RGBA" else image.convert("RGBA")
-    paper = Image.new("RGBA", image.size, "white")
-    paper.alpha_composite(image)
-    return paper.convert("RGB")
+    white = Image.new("RGBA", (image.width, STRIP), "white")
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        image.paste(Image.alpha_composite(white.crop((0, 0, *strip.size)), strip), (0, top))
+    return colours(image)
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, conversions: list[str]) -> Image.Image:
