@@ -509,7 +509,7 @@ class CandidateOut(Out):
     results: Annotated[dict[str, ScoresOut], Field(description="by metric")]
 
 
-class TestOut(Out):
+class PairedTestOut(Out):
     """A one-tailed paired t-test at 0.05: whether `first` scores better than `second`."""
 
     metric: str
@@ -557,7 +557,7 @@ class WholeEvaluationOut(EvaluationOut):
         list[CandidateOut], Field(description="`input` first, then the models as named")
     ]
     comparisons: Annotated[
-        list[TestOut], Field(description="of each two candidates, by each metric")
+        list[PairedTestOut], Field(description="of each two candidates, by each metric")
     ]
 
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mdf.client.datasets import Datasets
+from mdf.client.evaluations import Evaluations
 from mdf.client.ids import is_id
 from mdf.client.images import Images
 from mdf.client.jobs import Jobs
@@ -32,14 +33,18 @@ from mdf.client.records import (
     ApiKey,
     Artifact,
     BadFile,
+    Candidate,
     Comparison,
     Dataset,
     DatasetImage,
     Deleted,
     Delivery,
     DifferenceMap,
+    Evaluation,
     Event,
+    Gradient,
     Image,
+    ImageScores,
     Job,
     JobError,
     Loss,
@@ -49,14 +54,18 @@ from mdf.client.records import (
     Model,
     ModelFile,
     Page,
+    PairedTest,
     Progress,
     Quotas,
     Sample,
+    ScoredDataset,
+    Scores,
     Term,
     Usage,
     Use,
     Webhook,
     Worker,
+    Yardstick,
     parse,
 )
 from mdf.client.transport import Transport
@@ -68,6 +77,7 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "BadFile",
+    "Candidate",
     "Client",
     "Comparison",
     "Dataset",
@@ -75,8 +85,11 @@ __all__ = [
     "Deleted",
     "Delivery",
     "DifferenceMap",
+    "Evaluation",
     "Event",
+    "Gradient",
     "Image",
+    "ImageScores",
     "Job",
     "JobError",
     "Loss",
@@ -86,14 +99,18 @@ __all__ = [
     "Model",
     "ModelFile",
     "Page",
+    "PairedTest",
     "Progress",
     "Quotas",
     "Sample",
+    "ScoredDataset",
+    "Scores",
     "Term",
     "Usage",
     "Use",
     "Webhook",
     "Worker",
+    "Yardstick",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -129,6 +146,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.losses = Losses(self._transport)
         self.models = Models(self._transport)
+        self.evaluations = Evaluations(self._transport)
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
 
@@ -262,6 +280,56 @@ class Client:
             job["image_ids"] = [self._image_id(one) for one in _several(images)]
         if quality is not None:
             job["quality"] = quality
+        return self._submit(job, name=name, priority=priority, deadline=deadline)
+
+    def evaluate(
+        self,
+        models: str | Model | Sequence[str | Model],
+        dataset: str | Path | Dataset,
+        *,
+        metrics: Sequence[str] | None = None,
+        losses: Sequence[str | Loss] = (),
+        task: str | Mapping[str, Any] | None = None,
+        images: int | None = None,
+        crop: int | None = None,
+        random_seed: int | None = None,
+        name: str | None = None,
+        priority: int | None = None,
+        deadline: datetime | None = None,
+    ) -> Job:
+        """Start a job that compares models by measurement and return it at once.
+
+        What is not given is the server's to decide. The job's `evaluation_id` leads to the result:
+        see `Evaluations`.
+
+        Args:
+            models: ids or records.
+            dataset: the pictures to compare on, as in `train_restorer`.
+            metrics: such as `psnr`, `ssim`, `ms_ssim` and `lpips`.
+            losses: MDF losses to score by too, ids or records.
+            task: what is done to the pictures: a kind, or the whole; else the models' own.
+            images: at most so many of the pictures.
+            crop: px; of larger pictures the centre is taken.
+            random_seed: of the degradation.
+            name: what to call job and evaluation.
+            priority: higher runs earlier.
+            deadline: a job that is not done by then fails, or expires if it has not started.
+        """
+        several = [models] if isinstance(models, str | Model) else models
+        given = {
+            "metrics": None if metrics is None else [*metrics],
+            "task": None if task is None else _kind(task),
+            "images": images,
+            "crop": crop,
+            "random_seed": random_seed,
+        }
+        job = {
+            "type": "evaluation",
+            "model_ids": [each.id if isinstance(each, Model) else each for each in several],
+            "dataset_id": self._dataset_id(dataset),
+            "loss_ids": [each.id if isinstance(each, Loss) else each for each in losses],
+            **{field: value for field, value in given.items() if value is not None},
+        }
         return self._submit(job, name=name, priority=priority, deadline=deadline)
 
     def workers(self) -> tuple[Worker, ...]:

@@ -75,6 +75,7 @@ class Job:
     loss_id: str | None = None
     model_id: str | None = None
     dataset_id: str | None = None
+    evaluation_id: str | None = None
     checkpoint_at: datetime | None = None
     queued: datetime | None = None
     started: datetime | None = None
@@ -135,7 +136,8 @@ class Sample:
     """A picture made while a job ran.
 
     `kind` is `seed`, `generated` or `map` in the training of a loss; `degraded-1`, `restored-1`,
-    `target-1` and so on in that of a model.
+    `target-1` and so on in that of a model; `input`, `restored-1` and so on, and `reference` in an
+    evaluation.
     """
 
     id: str
@@ -270,12 +272,125 @@ class DifferenceMap:
 
 
 @dataclass(frozen=True)
+class Gradient:
+    """Which way descent changes each pixel: a PNG in base64, red brighter and blue darker.
+
+    Full colour is `peak`, the derivative by the brightness of one pixel, which 0.5 % exceed.
+    """
+
+    png_base64: str
+    peak: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A loss's value for two images, and where it comes from."""
 
     value: float
     terms: tuple[Term, ...]
     maps: tuple[DifferenceMap, ...] = ()
+    gradient: Gradient | None = None
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What images are scored by: a metric, or a loss by its id; `unit` is empty if it has none."""
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model scores on `n` images: 5 % of them score worse than `worst`.
+
+    The intervals, of 95 %, are None for one image.
+    """
+
+    n: int
+    mean: float
+    worst: float
+    mean_interval: tuple[float, ...] | None = None
+    worst_interval: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that was compared, as it was then, with its results by metric.
+
+    That of the id `input` is the degraded image itself.
+    """
+
+    id: str
+    name: str
+    results: dict[str, Scores]
+    network: dict[str, Any] | None = None
+    loss: dict[str, Any] | None = None
+    sha256: str | None = None
+    trained_on_these: bool = False
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A one-tailed paired t-test of `first` scoring better than `second`.
+
+    `advantage` is that of `first`, `better` the one that is significantly better, if either is.
+    """
+
+    metric: str
+    first: str
+    second: str
+    advantage: float
+    t: float | None = None
+    p: float | None = None
+    better: str | None = None
+
+
+@dataclass(frozen=True)
+class ScoredDataset:
+    """The data set of an evaluation, as it was then, and how many `images` were measured."""
+
+    id: str
+    name: str
+    images: int
+    digest: str | None = None
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Models compared by measurement. `candidates` and `comparisons` are empty in lists."""
+
+    id: str
+    name: str
+    job_id: str
+    task: dict[str, Any]
+    dataset: ScoredDataset
+    metrics: tuple[Yardstick, ...]
+    model_ids: tuple[str, ...]
+    created: datetime
+    crop: int | None = None
+    random_seed: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    comparisons: tuple[PairedTest, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What the candidates score on one image: `values` by candidate, then by metric.
+
+    `pictures` are paths of PNGs on the server, by candidate and `reference`, for a few images.
+    """
+
+    position: int
+    dataset_position: int
+    name: str
+    width: int
+    height: int
+    values: dict[str, dict[str, float]]
+    pictures: dict[str, str]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from mdf.commands import datasets, images, jobs, keys, losses, models, webhooks
+from mdf.commands import datasets, evaluations, images, jobs, keys, losses, models, webhooks
 from mdf.commands.backup import backup, restore_backup
 from mdf.commands.demo import demo
+from mdf.commands.evaluate import evaluate
 from mdf.commands.faults import FaultBoundary
 from mdf.commands.migrate import migrate
 from mdf.commands.restore import restore
@@ -27,7 +28,7 @@ app = typer.Typer(
     name="mdf",
     cls=FaultBoundary,
     help="Train the loss that an image-restoration network learns from, on one image; the network; "
-    "and restore images.",
+    "restore images, and compare networks by measurement.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,6 +40,7 @@ for command in (
     train,
     restore_train,
     restore,
+    evaluate,
     usage,
     migrate,
     backup,
@@ -49,6 +51,7 @@ for command in (
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(losses.app, name="losses")
 app.add_typer(models.app, name="models")
+app.add_typer(evaluations.app, name="evaluations")
 app.add_typer(images.app, name="images")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(keys.app, name="keys")

@@ -16,7 +16,7 @@ _STATES = {
     "canceling": "canceling",
 }
 # What the steps of a job are, if they are not iterations.
-_UNITS = {"restoration": "image", "dataset_import": "step"}
+_UNITS = {"restoration": "image", "evaluation": "image", "dataset_import": "step"}
 
 
 def watch(client: Client, job_id: str) -> Job:
@@ -70,7 +70,12 @@ def tell_end(job: Job) -> None:
 
 
 def _result(job: Job) -> str:
-    results = {"loss": job.loss_id, "model": job.model_id, "data set": job.dataset_id}
+    results = {
+        "loss": job.loss_id,
+        "model": job.model_id,
+        "data set": job.dataset_id,
+        "evaluation": job.evaluation_id,
+    }
     return "".join(f": {kind} {id}" for kind, id in results.items() if id is not None)
 
 

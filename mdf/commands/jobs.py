@@ -260,7 +260,12 @@ def _describe_progress(progress: Progress) -> str:
 
 
 def _describe_results(job: Job) -> dict[str, str | None]:
-    return {"loss": job.loss_id, "model": job.model_id, "data set": job.dataset_id}
+    return {
+        "loss": job.loss_id,
+        "model": job.model_id,
+        "data set": job.dataset_id,
+        "evaluation": job.evaluation_id,
+    }
 
 
 def _describe_spec(job: Job) -> dict[str, str | None]:
@@ -276,6 +281,7 @@ def _describe_spec(job: Job) -> dict[str, str | None]:
         "network": describe_network(network) if network else None,
         "trained with": describe_loss(loss) if loss else None,
         "restored by": spec.get("model_id"),
+        "compares": ", ".join(spec.get("model_ids", ())) or None,
         "images": ", ".join(images[:8]) + (", …" if len(images) > 8 else "") or None,
         "preset": spec.get("preset"),
         "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()) or None,

@@ -172,6 +172,8 @@ def describe_work(job: Job) -> str:
             return f"restoration, {len(images)} image{'s' if len(images) != 1 else ''}"
         case "restoration", _:
             return "restoration, data set"
+        case "evaluation", {"model_ids": [*models]}:
+            return f"evaluation, {len(models)} model{'s' if len(models) != 1 else ''}"
         case "dataset_import", _:
             return "data set"
         case "restoration_training", {"preset": preset} if not job.spec.get("task"):

@@ -42,7 +42,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Test:
+class PairedTest:
     """A one-tailed paired t-test, of the hypothesis that the first scores higher.
 
     Attributes:
@@ -72,18 +72,18 @@ def summarise(scores: Scores, *, higher_is_better: bool, random_seed: int) -> Su
     return Summary(n, mean, (mean - margin, mean + margin), worst, (float(low), float(high)))
 
 
-def paired_test(first: Scores, second: Scores) -> Test:
+def paired_test(first: Scores, second: Scores) -> PairedTest:
     """Whether `first` scores higher than `second`, of the same images in the same order."""
     differences = first - second
     difference = float(differences.mean())
     if len(differences) < 2:
-        return Test(difference, None, None)
+        return PairedTest(difference, None, None)
     error = _standard_error(differences)
     # What is left of equal differences after rounding is no spread.
     if error <= 1e-12 * abs(difference):
-        return Test(difference, None, 0.5 if difference == 0 else float(difference < 0))
+        return PairedTest(difference, None, 0.5 if difference == 0 else float(difference < 0))
     t = difference / error
-    return Test(difference, t, student_cdf(-t, len(differences) - 1))
+    return PairedTest(difference, t, student_cdf(-t, len(differences) - 1))
 
 
 def student_cdf(t: float, degrees: int) -> float:
