@@ -144,6 +144,12 @@ class Publications(Generic[Row, FileRow]):
             raise NotFoundError(f"{self.noun} {object_id} has no file in format {file_format}")
         return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
 
+    def rename(self, session: Session, object_id: str, name: str, caller: Caller) -> Row:
+        """Call an object `name`; its files stay what they are."""
+        row = self.get(session, object_id, caller)
+        row.name = name
+        return row
+
     def delete(self, database: Database, blobs: Blobs, object_id: str, caller: Caller) -> int:
         """Forget an object; a file that no other one has goes with it.
 

@@ -21,9 +21,11 @@ from api.schemas import (
     ComparisonOut,
     DeletedOut,
     DifferenceMapOut,
+    GradientOut,
     LossFormat,
     LossOut,
     Name,
+    NameChange,
     TermOut,
 )
 from services import quotas
@@ -166,8 +168,24 @@ async def compare_images(
         files = await anyio.to_thread.run_sync(
             _comparands, shared.installation, loss_id, wanted, caller
         )
-        compared = await bench.run(comparison.compare, *files, maps=wanted.maps)
+        compared = await bench.run(
+            comparison.compare,
+            shared.installation.blobs.location,
+            *files,
+            maps=wanted.maps,
+            gradient_wanted=wanted.gradient,
+        )
     return _shown(compared)
+
+
+@router.patch("/{loss_id}", operation_id="change_loss", responses=documented(404))
+def change_loss(
+    loss_id: LossId, caller: Writer, installed: Installed, change: NameChange
+) -> LossOut:
+    """Rename a loss."""
+    with installed.database.write() as session:
+        loss = catalogue.rename(session, loss_id, change.name, caller)
+        return LossOut.of(loss, catalogue.files(session, loss.id))
 
 
 @router.delete("/{loss_id}", operation_id="delete_loss", responses=documented(404, 409))
@@ -199,7 +217,7 @@ def _keep(
 
 def _comparands(
     installation: Installation, loss_id: str, wanted: ComparisonIn, caller: Caller
-) -> tuple[bytes, bytes, bytes]:
+) -> tuple[str, bytes, bytes]:
     with installation.database.read() as session:
         loss = catalogue.get(session, loss_id, caller)
         artefact = catalogue.file(session, loss.id, "safetensors")
@@ -209,7 +227,7 @@ def _comparands(
         )
     comparison.check_sizes((image.width, image.height), (reference.width, reference.height))
     return (
-        read_whole(installation.blobs, artefact.blob),
+        artefact.blob,
         read_whole(installation.blobs, image.blob),
         read_whole(installation.blobs, reference.blob),
     )
@@ -230,4 +248,9 @@ def _shown(compared: Comparison) -> ComparisonOut:
             )
             for each in compared.maps
         ],
+        gradient=None
+        if compared.gradient is None
+        else GradientOut(
+            peak=compared.gradient.peak, png_base64=b64encode(compared.gradient.png).decode()
+        ),
     )

@@ -22,7 +22,7 @@ from api.downloads import RESPONSES, download, plain_name
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Shared
-from api.schemas import DeletedOut, ModelFormat, ModelOut, Name
+from api.schemas import DeletedOut, ModelFormat, ModelOut, Name, NameChange
 from services import quotas
 from services.errors import BadModelFileError
 from services.installation import Installation
@@ -176,6 +176,16 @@ def get_model_card(model_id: ModelId, caller: Reader, installed: Installed) -> R
         model = catalogue.get(session, model_id, caller)
         card = write_card(model, catalogue.files(session, model.id))
     return Response(card, media_type="text/markdown; charset=utf-8")
+
+
+@router.patch("/{model_id}", operation_id="change_model", responses=documented(404))
+def change_model(
+    model_id: ModelId, caller: Writer, installed: Installed, change: NameChange
+) -> ModelOut:
+    """Rename a model."""
+    with installed.database.write() as session:
+        model = catalogue.rename(session, model_id, change.name, caller)
+        return ModelOut.of(model, catalogue.files(session, model.id))
 
 
 @router.delete("/{model_id}", operation_id="delete_model", responses=documented(404, 409))

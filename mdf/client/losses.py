@@ -29,11 +29,22 @@ class Losses(Publications[Loss]):
         return self._import(file, name, {"task": task})
 
     def compare(
-        self, loss_id: str, image_id: str, reference_image_id: str, *, maps: bool = False
+        self,
+        loss_id: str,
+        image_id: str,
+        reference_image_id: str,
+        *,
+        maps: bool = False,
+        gradient: bool = False,
     ) -> Comparison:
         """The loss of one stored image against another, with its share per scale and tap."""
         answer = self._transport.act(
             f"/v1/losses/{loss_id}/compare",
-            json={"image_id": image_id, "reference_image_id": reference_image_id, "maps": maps},
+            json={
+                "image_id": image_id,
+                "reference_image_id": reference_image_id,
+                "maps": maps,
+                "gradient": gradient,
+            },
         )
         return parse(Comparison, answer)

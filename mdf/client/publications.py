@@ -68,6 +68,11 @@ class Publications(Generic[Published]):
         """What it is, in Markdown: where it comes from, how it was made, how to use it."""
         return self._transport.get_text(f"{self._path}/{id}/card")
 
+    def rename(self, id: str, name: str) -> Published:
+        """Call it `name`; its files stay what they are."""
+        answer = self._transport.act(f"{self._path}/{id}", method="PATCH", json={"name": name})
+        return parse(self._record, answer)
+
     def delete(self, id: str) -> Deleted:
         """Remove it and its files."""
         return parse(Deleted, self._transport.act(f"{self._path}/{id}", method="DELETE"))

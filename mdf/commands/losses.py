@@ -122,6 +122,10 @@ def compare(
     maps: Annotated[
         Path | None, typer.Option("--maps", help="Folder for a difference map per scale and tap.")
     ] = None,
+    gradient: Annotated[
+        Path | None,
+        typer.Option("--gradient", help="PNG of which way the loss would push each pixel."),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -129,7 +133,11 @@ def compare(
     """Compute a loss between two images, with its share per scale and tap."""
     with connect(url, api_key) as client:
         comparison = client.losses.compare(
-            loss_id, _image_id(client, image), _image_id(client, reference), maps=maps is not None
+            loss_id,
+            _image_id(client, image),
+            _image_id(client, reference),
+            maps=maps is not None,
+            gradient=gradient is not None,
         )
     if maps is not None:
         maps.mkdir(parents=True, exist_ok=True)
@@ -137,6 +145,9 @@ def compare(
             name = f"scale-{one.scale}-{file_name(one.tap)}.png"
             (maps / name).write_bytes(b64decode(one.png_base64))
         note(f"{len(comparison.maps)} maps in {maps}")
+    if gradient is not None and comparison.gradient is not None:
+        gradient.write_bytes(b64decode(comparison.gradient.png_base64))
+        note(f"{gradient}: red is pushed brighter, blue darker")
     if as_json:
         print_json(comparison)
         return

@@ -19,6 +19,7 @@ get = _losses.get
 referenced = _losses.referenced
 of_jobs = _losses.of_jobs
 list_losses = _losses.page
+rename = _losses.rename
 files = _losses.files
 file = _losses.file
 delete = _losses.delete

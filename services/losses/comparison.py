@@ -3,17 +3,21 @@
 These functions import torch: they are for `services.workbench`.
 """
 
-import io
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from services.errors import BadInputError
 from services.images.catalogue import pixels
+from services.losses.gradients import GradientPicture, direction, gradient
+from services.losses.pictures import encode, sequential
+from services.losses.warm import OpenLoss, open_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mdf.loss import DifferenceMap
 
 # For larger images the activations of one discriminator take more than a few gigabytes.
 MAX_PIXELS = 2_000_000
@@ -45,6 +49,7 @@ class Comparison:
     value: float
     terms: list[Term]
     maps: list[HeatMap]
+    gradient: GradientPicture | None
 
 
 def check_sizes(size: tuple[int, int], reference: tuple[int, int]) -> None:
@@ -61,45 +66,58 @@ def check_sizes(size: tuple[int, int], reference: tuple[int, int]) -> None:
         )
 
 
-def compare(artefact: bytes, image: bytes, reference: bytes, *, maps: bool) -> Comparison:
-    """Compare two images, PNG files of the catalogue, with the loss in a safetensors file."""
+def compare(
+    blobs: str | Path,
+    loss_file: str,
+    image: bytes,
+    reference: bytes,
+    *,
+    maps: bool,
+    gradient_wanted: bool,
+) -> Comparison:
+    """Compare two images, PNG files of the catalogue, with the loss that lies in `blobs`."""
+    loss = open_loss(blobs, loss_file)
+    restored, target = to_tensor(image), to_tensor(reference)
+    terms, heat_maps = [], []
+    for scale, difference in differences(loss, restored, target):
+        terms.append(Term(scale, difference.tap, float(difference.map.mean())))
+        if maps:
+            heat_maps.append(_heat_map(scale, difference))
+    return Comparison(
+        value=sum(term.value for term in terms),
+        terms=terms,
+        maps=heat_maps,
+        gradient=direction(gradient(loss.whole, restored, target)) if gradient_wanted else None,
+    )
+
+
+def differences(
+    loss: OpenLoss, restored: "Tensor", target: "Tensor"
+) -> Iterator[tuple[int, "DifferenceMap"]]:
+    """The difference map of every scale and tap, with its scale, coarsest first.
+
+    One scale at a time: the activations of all would not fit.
+    """
     import torch
 
-    from mdf.loading import read_loss
-    from mdf.loss import MDFLoss
-
-    manifest, discriminators = read_loss(artefact)
-    restored, target = _tensor(image), _tensor(reference)
-    terms, heat_maps = [], []
-    for scale, discriminator in enumerate(discriminators):
-        # One scale at a time: the activations of all would not fit.
-        one = replace(
-            manifest,
-            widths=manifest.widths[scale : scale + 1],
-            iterations=manifest.iterations[scale : scale + 1],
-        )
+    loss.check_size(*target.shape[2:])
+    for scale, alone in enumerate(loss.scales):
         with torch.inference_mode():
-            for difference in MDFLoss(one, [discriminator]).maps(restored, target):
-                terms.append(Term(scale, difference.tap, float(difference.map.mean())))
-                if maps:
-                    heat_maps.append(_heat_map(scale, difference.tap, difference.map[0]))
-    return Comparison(value=sum(term.value for term in terms), terms=terms, maps=heat_maps)
+            maps = alone.maps(restored, target)
+        for difference in maps:
+            yield scale, difference
 
 
-def _tensor(png: bytes) -> "Tensor":
+def to_tensor(png: bytes) -> "Tensor":
+    """A PNG file of the catalogue as an image in [0, 1], (1, 3, H, W)."""
     import torch
 
     values = torch.from_numpy(pixels(png).copy()).permute(2, 0, 1)[None]
     return values.to(torch.float32) / 255
 
 
-def _heat_map(scale: int, tap: str, values: "Tensor") -> HeatMap:
-    import cv2
-    import PIL.Image
-
+def _heat_map(scale: int, difference: "DifferenceMap") -> HeatMap:
+    values = difference.map[0]
     peak = float(values.max())
-    level = (values / peak if peak > 0 else values).clamp(0, 1).mul(255).round()
-    coloured = cv2.applyColorMap(level.numpy().astype(np.uint8), cv2.COLORMAP_INFERNO)
-    png = io.BytesIO()
-    PIL.Image.fromarray(np.ascontiguousarray(coloured[:, :, ::-1])).save(png, "PNG")
-    return HeatMap(scale=scale, tap=tap, peak=peak, png=png.getvalue())
+    level = (values / peak if peak > 0 else values).numpy()
+    return HeatMap(scale=scale, tap=difference.tap, peak=peak, png=encode(sequential(level)))

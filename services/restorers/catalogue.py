@@ -19,6 +19,7 @@ get = _models.get
 referenced = _models.referenced
 of_jobs = _models.of_jobs
 list_models = _models.page
+rename = _models.rename
 files = _models.files
 file = _models.file
 delete = _models.delete

@@ -169,6 +169,7 @@ RULES: dict[str, Rule] = {
         send=json(image_id="{image_id}", reference_image_id="{other_image_id}"),
     ),
     "POST /v1/losses/import": write(422, FILE),
+    "PATCH /v1/losses/{loss_id}": write(200, json(name="renamed")),
     "DELETE /v1/losses/{loss_id}": write(200),
     "GET /v1/models": read(),
     "GET /v1/models/{model_id}": read(),
@@ -177,6 +178,7 @@ RULES: dict[str, Rule] = {
     "GET /v1/models/{model_id}/card": read(),
     "POST /v1/models/{model_id}/restore": write(202, json(image_id="{image_id}")),
     "POST /v1/models/import": write(422, FILE),
+    "PATCH /v1/models/{model_id}": write(200, json(name="renamed")),
     "DELETE /v1/models/{model_id}": write(409),  # the restoration needs it
     "POST /v1/webhooks": write(201, json(url=HOOK)),
     "GET /v1/webhooks": read(),

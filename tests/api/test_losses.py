@@ -231,12 +231,42 @@ def test_a_comparison_is_that_of_the_library(client: TestClient, loss: dict) -> 
         assert picture[brightest].sum() == picture.sum(axis=2).max()
 
 
+def test_a_gradient_is_drawn_if_asked(client: TestClient, loss: dict) -> None:
+    image, reference = upload(client, jpeg(10)), upload(client, PHOTO)
+    wanted = {"image_id": image, "reference_image_id": reference, "gradient": True}
+    answer = client.post(f"/v1/losses/{loss['id']}/compare", json=wanted)
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()["gradient"]
+    moved = tensor(jpeg(10)).requires_grad_()
+    load_loss(ARTEFACT)(moved, tensor(PHOTO)).backward()
+    assert moved.grad is not None
+    push = -moved.grad[0].sum(0).numpy()
+    assert (np.abs(push) > shown["peak"]).mean() == pytest.approx(0.005, abs=1e-3)
+    picture = np.asarray(Image.open(io.BytesIO(b64decode(shown["png_base64"])))).astype(int)
+    assert picture.shape == (96, 128, 3)
+    strong = np.abs(push) > 0.5 * shown["peak"]
+    redder = picture[..., 0] > picture[..., 2]
+    np.testing.assert_array_equal(redder[strong], push[strong] > 0)
+
+
+def test_a_loss_is_renamed(client: TestClient, loss: dict, assert_problem) -> None:
+    url = f"/v1/losses/{loss['id']}"
+    renamed = client.patch(url, json={"name": "faces, quality 10"})
+    assert renamed.status_code == 200, renamed.text
+    assert renamed.json() == loss | {"name": "faces, quality 10"}
+    assert client.get(url).json()["name"] == "faces, quality 10"
+    assert_problem(client.patch(url, json={"name": "a\nb"}), 422, "bad_input")
+    assert_problem(client.patch("/v1/losses/loss_0", json={"name": "x"}), 404, "not_found")
+    client.patch(url, json={"name": loss["name"]})
+
+
 def test_equal_images_differ_by_nothing(client: TestClient, loss: dict) -> None:
     image = upload(client, PHOTO)
     wanted = {"image_id": image, "reference_image_id": image}
     compared = client.post(f"/v1/losses/{loss['id']}/compare", json=wanted).json()
     assert compared["value"] == 0
     assert compared["maps"] == []
+    assert compared["gradient"] is None
 
 
 def test_what_cannot_be_compared_is_refused(client: TestClient, loss: dict, assert_problem) -> None:
