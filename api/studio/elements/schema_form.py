@@ -275,7 +275,7 @@ def _input(part: Mapping[str, Json]) -> dict[str, Any]:
             return {"kind": "number", "words": words, **_limits(plain, part.get("default"))}
         case "boolean":
             return {"kind": "switch"}
-        case "array" if "enum" in plain["items"]:
+        case "array" if "enum" in plain.get("items", {}):
             return {"kind": "choices", "options": tuple(plain["items"]["enum"])}
         case "array":
             return {"kind": "numbers"}
