@@ -1,36 +1,30 @@
-"""Deleting: a button, a question in place of it, and what stood in the way."""
+"""Deleting: a button, a question before it does so, and what stood in the way."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from nicegui import ui
 
-from api.studio.frame import button, problem_line, telling, text
+from api.studio.elements.dialogs import dialog
+from api.studio.frame import problem_line, telling, text
 
 
 def deletion(of: str, *, consequence: str, act: Callable[[], Awaitable[None]]) -> None:
-    """A button that deletes after a second press; what the service refuses is told beside it.
+    """A button that deletes after a yes; what the service refuses is told below it.
 
     Args:
-        of: what is deleted, as in "Delete data set photos".
+        of: what is deleted, as in "data set photos".
         consequence: what goes with it.
         act: deletes, and leads elsewhere.
     """
 
-    def ask(*, asked: bool) -> None:
-        question.set_visibility(asked)
-        first.set_visibility(not asked)
-        problem.set_text("")
-
-    async def delete() -> None:
+    async def delete(_: Mapping[str, str]) -> None:
         with telling(problem):
             await act()
 
-    with ui.element("div").classes("deletion"):
-        first = button("Delete …", lambda: ask(asked=True), classes="plain danger")
-        first.props["aria-label"] = f"Delete {of} …"
-        with ui.element("div").classes("row").props("role=alert") as question:
-            text("span", f"Delete {of}? {consequence}")
-            button("Delete", delete, classes="plain danger")
-            button("Keep", lambda: ask(asked=False))
-        question.set_visibility(False)
-        problem = problem_line()
+    title = f"Delete {of}?"
+    with (
+        ui.element("div").classes("row"),
+        dialog("Delete …", title=title, act=delete, does="Delete", classes="plain danger"),
+    ):
+        text("p", consequence)
+    problem = problem_line()

@@ -257,7 +257,7 @@ def _offer_deletion(visitor: Visitor, dataset: Dataset) -> None:
         ui.navigate.to("/datasets")
 
     consequence = "Its pictures go with it; what was trained on them stays."
-    deletion(dataset.name, consequence=consequence, act=act)
+    deletion(f"data set {dataset.name}", consequence=consequence, act=act)
 
 
 def _show_way(visitor: Visitor, described: Described, job: Job | None, state: TextElement) -> None:
