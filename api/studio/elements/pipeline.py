@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from nicegui.element import Element
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.studio.frame import style
 from services.distortions import AnyDistortion
+from services.errors import BadInputError
 from services.phase1.recipe import Custom, Denoising, JpegRestoration, Sisr, Task
 
 # Kinds of tasks: their names, and what a loss of each is for.
@@ -91,6 +92,18 @@ class PipelineBuilder(Element, component="pipeline.js"):
         self.props["task"] = task
 
 
+def read_task(written: str | None) -> dict[str, Any] | None:
+    """The task in an address, as JSON; None if there is none. BadInputError says what is wrong."""
+    if not written:
+        return None
+    try:
+        task: dict[str, Any] = _task_type.validate_json(written).model_dump(mode="json")
+    except ValidationError as error:
+        words = "; ".join(fault["msg"] for fault in error.errors())
+        raise BadInputError(f"The task in this page's address is none: {words}") from error
+    return task
+
+
 def _task(model: type[BaseModel]) -> dict[str, Any]:
     kind = model.model_fields["kind"].default
     label, help_text = TASKS[kind]
@@ -103,7 +116,7 @@ def _distortion(model: type[BaseModel]) -> dict[str, Any]:
     kind = schema["properties"]["kind"]["const"]
     return {
         "kind": kind,
-        "label": _label(kind),
+        "label": parameter_label(kind),
         "help": schema["description"].partition("\n")[0],
         "parameters": _parameters(model, kind),
     }
@@ -115,7 +128,7 @@ def _parameters(model: type[BaseModel], kind: str) -> list[dict[str, Any]]:
 
 
 def _parameter(kind: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    described = {"name": name, "label": _label(name), "help": schema["description"]}
+    described = {"name": name, "label": parameter_label(name), "help": schema["description"]}
     if "enum" in schema:
         return {**described, "choices": schema["enum"], "start": schema["default"]}
     number = schema["anyOf"][0]
@@ -133,5 +146,6 @@ def _parameter(kind: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _label(name: str) -> str:
+def parameter_label(name: str) -> str:
+    """A parameter's name, or a distortion's, in words."""
     return _LABELS.get(name) or name.replace("_", " ").capitalize()
