@@ -28,7 +28,7 @@ LOGIN_SECONDS = 30.0
 # Boundaries, part headers and form fields around a file.
 MULTIPART_BYTES = 1 << 17
 # Where files are sent: images, and what is as small.
-UPLOADS = re.compile(r"/v1/(images|losses/import|models/[^/]*/restore)")
+UPLOADS = re.compile(r"/v1/(images|images/[^/]*/measure|losses/import|models/[^/]*/restore)")
 LOGIN = "/v1/session"
 MODEL_UPLOAD = "/v1/models/import"
 FORM_LIMITS: Any = {"max_files": 1, "max_fields": 8, "max_part_size": 1 << 16}

@@ -649,6 +649,24 @@ class ComparisonOut(Out):
     gradient: Annotated[GradientOut | None, Field(description="if it was asked for")]
 
 
+class MeasurementOut(Out):
+    """A metric's value, and how to read it."""
+
+    name: str
+    label: str
+    unit: Annotated[str, Field(description="dB, or empty")]
+    higher_is_better: bool
+    value: float
+
+
+class MeasurementsOut(Out):
+    """How close an image is to its reference."""
+
+    metrics: Annotated[
+        list[MeasurementOut], Field(description="those that take images of this size")
+    ]
+
+
 class QuotasIn(In):
     """Quotas of a key; null stands for what the service's settings say."""
 

@@ -123,6 +123,7 @@ RULES: dict[str, Rule] = {
     "GET /v1/images/{image_id}/distorted": Rule(
         "read", 422, send=lambda _: {"params": {"task": '{"kind": "sisr"}'}}
     ),
+    "POST /v1/images/{image_id}/measure": Rule("read", 422, send=FILE),
     "POST /v1/images": write(422, FILE),
     "POST /v1/images/synthesize": write(
         422, json(kind="pyramid-permutation", image_id=f"img_{ABSENT}")
