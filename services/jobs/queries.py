@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.database.schema import Artifact, Job, JobEvent, JobMetric, JobSample
 from services.errors import NotFoundError
 from services.jobs import turns
-from services.jobs.lifecycle import State
+from services.jobs.lifecycle import HELD, TERMINAL, State
 from services.listing import Page, newest_first
 
 
@@ -42,6 +42,19 @@ def list_jobs(
     return newest_first(session, query, Job.id, limit=limit, cursor=cursor)
 
 
+def list_active(session: Session, caller: Caller, *, limit: int = 50) -> list[Job]:
+    """The jobs that have not ended, those that run first, then those that wait longest."""
+    waits = case((Job.state.in_(HELD), 0), else_=1)
+    query = select(Job).where(caller.sees(Job.owner), Job.state.not_in(TERMINAL))
+    return list(session.scalars(query.order_by(waits, Job.queued, Job.id).limit(limit)))
+
+
+def list_ended(session: Session, caller: Caller, *, limit: int = 50) -> list[Job]:
+    """The jobs that have ended, the last one first."""
+    query = select(Job).where(caller.sees(Job.owner), Job.state.in_(TERMINAL))
+    return list(session.scalars(query.order_by(Job.finished.desc(), Job.id.desc()).limit(limit)))
+
+
 def events_after(session: Session, job_id: str, seq: int, limit: int = 1000) -> list[JobEvent]:
     """The job's events that follow number `seq`, in order."""
     query = (
@@ -51,6 +64,23 @@ def events_after(session: Session, job_id: str, seq: int, limit: int = 1000) -> 
         .limit(limit)
     )
     return list(session.scalars(query))
+
+
+def events_before(
+    session: Session,
+    job_id: str,
+    seq: int | None = None,
+    *,
+    kinds: Collection[str] | None = None,
+    limit: int = 50,
+) -> list[JobEvent]:
+    """The last events of the job, or the last ones before number `seq`, in order."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id)
+    if seq is not None:
+        query = query.where(JobEvent.seq < seq)
+    if kinds is not None:
+        query = query.where(JobEvent.kind.in_(kinds))
+    return list(session.scalars(query.order_by(JobEvent.seq.desc()).limit(limit)))[::-1]
 
 
 def last_seqs(session: Session, job_ids: Collection[str]) -> dict[str, int]:

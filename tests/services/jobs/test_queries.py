@@ -6,7 +6,7 @@ import pytest
 from services.access import LOCAL, Caller
 from services.database.schema import Job
 from services.errors import NotFoundError
-from services.jobs import metrics, queries
+from services.jobs import metrics, queries, requests
 from services.jobs.lifecycle import State
 from services.jobs.submission import submit
 from services.phase2.recipe import RestorationTraining
@@ -31,6 +31,31 @@ def test_lists_belong_to_their_owner_and_come_in_pages(desk, installation):
         assert queries.list_jobs(session, STRANGER).items == []
         with pytest.raises(NotFoundError):
             queries.get(session, jobs[0].id, STRANGER)
+
+
+def test_those_that_run_come_before_those_that_wait(desk, installation):
+    waiting, running, ended = desk.submit(), desk.submit(), desk.submit()
+    desk.claim(running)
+    with installation.database.write() as session:
+        requests.cancel(session, ended.id, LOCAL)
+    with installation.database.read() as session:
+        active = queries.list_active(session, OWNER)
+        assert [job.id for job in active] == [running.id, waiting.id]
+        assert [job.id for job in queries.list_active(session, OWNER, limit=1)] == [running.id]
+        assert [job.id for job in queries.list_ended(session, OWNER)] == [ended.id]
+        assert queries.list_active(session, STRANGER) == []
+        assert queries.list_ended(session, STRANGER) == []
+
+
+def test_what_ended_last_comes_first(desk, installation):
+    first, second = desk.submit(), desk.submit()
+    with installation.database.write() as session:
+        requests.cancel(session, second.id, LOCAL)
+    with installation.database.write() as session:
+        requests.cancel(session, first.id, LOCAL)
+    with installation.database.read() as session:
+        ended = queries.list_ended(session, OWNER)
+        assert [job.id for job in ended] == [first.id, second.id]
 
 
 def test_lists_by_state(desk, installation):
