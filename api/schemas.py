@@ -37,6 +37,7 @@ from services.database.schema import (
 from services.datasets.catalogue import Described
 from services.datasets.catalogue import State as DatasetState
 from services.datasets.source import AnySource, OnBadFile
+from services.estimates.forecast import Estimate
 from services.evaluation.catalogue import ImageScores
 from services.evaluation.spec import INPUT, Evaluation
 from services.exact import Exact
@@ -187,6 +188,51 @@ class JobIn(
     ]
 ):
     """A job to be done; `type` says what, and is `discriminator_training` if it is left out."""
+
+
+class TrainingIn(
+    RootModel[
+        Annotated[
+            Annotated[DiscriminatorTrainingIn, Tag("discriminator_training")]
+            | Annotated[RestorationTrainingIn, Tag("restoration_training")],
+            Discriminator(
+                _type_of,
+                custom_error_type="job_type",
+                custom_error_message="needs a `type` out of 'discriminator_training' and "
+                "'restoration_training', as nothing else is estimated; without one it is the first",
+            ),
+        ]
+    ]
+):
+    """A training, as in JobIn."""
+
+
+class EstimateOut(Out):
+    """What a training will take; a range, because nobody knows better."""
+
+    seconds_low: Annotated[float | None, Field(description="shortest likely run; null: not known")]
+    seconds_high: Annotated[float | None, Field(description="longest likely run; null: not known")]
+    memory_bytes: Annotated[int | None, Field(description="needed at most; null: not known")]
+    memory: Annotated[Literal["host", "gpu"], Field(description="whose memory that is")]
+    basis: Annotated[str, Field(description="what this rests on, in words")]
+    trainings: Annotated[int, Field(description="finished ones here that it rests on")]
+    jobs_ahead: Annotated[int, Field(description="that wait already for a worker")]
+    wait_seconds: Annotated[float | None, Field(description="until it can start; null: not known")]
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Self:
+        """As it was made."""
+        low, high = estimate.seconds or (None, None)
+        return cls(
+            seconds_low=low,
+            seconds_high=high,
+            memory_bytes=estimate.memory_bytes,
+            memory=estimate.memory,
+            basis=estimate.basis,
+            trainings=estimate.trainings,
+            jobs_ahead=estimate.jobs_ahead,
+            wait_seconds=estimate.wait_seconds,
+        )
 
 
 class JobChange(In):

@@ -7,7 +7,9 @@ import os
 import time
 from typing import Literal
 
-Kind = Literal["img", "ds", "job", "loss", "model", "eval", "key", "smp", "art", "hook", "msg"]
+Kind = Literal[
+    "img", "ds", "job", "loss", "model", "eval", "key", "smp", "art", "hook", "msg", "msr"
+]
 
 PATTERN = r"^[a-z]+_[0-9a-f]{32}$"
 

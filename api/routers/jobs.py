@@ -12,9 +12,18 @@ from api.creation import Created, Creating
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Runtime, Shared
-from api.schemas import DeletedOut, JobChange, JobIn, JobOut, JobType
+from api.schemas import (
+    DeletedOut,
+    EstimateOut,
+    JobChange,
+    JobIn,
+    JobOut,
+    JobType,
+    TrainingIn,
+)
 from services.access import Caller
 from services.database.schema import Job
+from services.estimates import forecast
 from services.jobs import queries, requests, results, submission
 from services.jobs.lifecycle import State
 
@@ -51,6 +60,13 @@ def submit_job(
         return Created(status=202, body=body, location=f"/v1/jobs/{row.id}")
 
     return creation.commit(submit)
+
+
+@router.post("/estimate", operation_id="estimate_job")
+def estimate_job(caller: Reader, shared: Shared, job: TrainingIn) -> EstimateOut:
+    """How long a training would take, and how much memory; nothing is submitted."""
+    with shared.installation.database.read() as session:
+        return EstimateOut.of(forecast.estimate(session, job.root.spec(), caller))
 
 
 @router.get("", operation_id="list_jobs")

@@ -40,6 +40,7 @@ from mdf.client.records import (
     Deleted,
     Delivery,
     DifferenceMap,
+    Estimate,
     Evaluation,
     Event,
     Gradient,
@@ -85,6 +86,7 @@ __all__ = [
     "Deleted",
     "Delivery",
     "DifferenceMap",
+    "Estimate",
     "Evaluation",
     "Event",
     "Gradient",
@@ -179,14 +181,25 @@ class Client:
             priority: higher runs earlier.
             deadline: a job that is not done by then fails, or expires if it has not started.
         """
-        job: dict[str, Any] = {
+        job = self.loss_training(seed, task, preset=preset, recipe=recipe)
+        return self._submit(job, name=name, priority=priority, deadline=deadline)
+
+    def loss_training(
+        self,
+        seed: str | Path | bytes | Image | Sequence[str | Path | bytes | Image],
+        task: str | Mapping[str, Any] = "jpeg",
+        *,
+        preset: str = "paper",
+        recipe: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The job that `train` submits, for `jobs.estimate`; uploads what is not there yet."""
+        return {
             "type": "discriminator_training",
             "seed_image_ids": [self._image_id(one) for one in _several(seed)],
             "task": _kind(task),
             "preset": preset,
             "recipe": dict(recipe or {}),
         }
-        return self._submit(job, name=name, priority=priority, deadline=deadline)
 
     def train_restorer(
         self,
@@ -225,6 +238,33 @@ class Client:
             priority: higher runs earlier.
             deadline: a job that is not done by then fails, or expires if it has not started.
         """
+        job = self.restorer_training(
+            dataset,
+            preset=preset,
+            loss=loss,
+            task=task,
+            network=network,
+            recipe=recipe,
+            validation_dataset=validation_dataset,
+            validation_share=validation_share,
+            start_from=start_from,
+        )
+        return self._submit(job, name=name, priority=priority, deadline=deadline)
+
+    def restorer_training(
+        self,
+        dataset: str | Path | Dataset,
+        *,
+        preset: str,
+        loss: str | Path | Loss | Mapping[str, Any] | None = None,
+        task: str | Mapping[str, Any] | None = None,
+        network: str | Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        validation_dataset: str | Path | Dataset | None = None,
+        validation_share: float | None = None,
+        start_from: str | Model | None = None,
+    ) -> dict[str, Any]:
+        """The job that `train_restorer` submits, for `jobs.estimate`; uploads as that does."""
         wanted = {
             "dataset_id": self._dataset_id(dataset),
             "validation_dataset_id": None
@@ -236,13 +276,12 @@ class Client:
             "loss": None if loss is None else self._loss(loss),
             "start_from": start_from.id if isinstance(start_from, Model) else start_from,
         }
-        job = {
+        return {
             "type": "restoration_training",
             "preset": preset,
             **{field: value for field, value in wanted.items() if value is not None},
             "recipe": dict(recipe or {}),
         }
-        return self._submit(job, name=name, priority=priority, deadline=deadline)
 
     def restore(
         self,

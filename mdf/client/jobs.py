@@ -8,7 +8,7 @@ from typing import Any
 from mdf.client.downloads import download
 from mdf.client.events import follow, passing
 from mdf.client.pages import iterate, page, records
-from mdf.client.records import Artifact, Deleted, Event, Job, Metric, Page, Sample, parse
+from mdf.client.records import Artifact, Deleted, Estimate, Event, Job, Metric, Page, Sample, parse
 from mdf.client.transport import Transport
 from mdf.errors import MDFError
 
@@ -22,6 +22,13 @@ class Jobs:
     def submit(self, job: dict[str, Any]) -> Job:
         """Send a job in the form that `POST /v1/jobs` takes; the methods of `Client` write it."""
         return parse(Job, self._transport.create("/v1/jobs", json=job))
+
+    def estimate(self, job: dict[str, Any]) -> Estimate:
+        """What a training would take, as `Client.loss_training` or `restorer_training` writes it.
+
+        Nothing is submitted.
+        """
+        return parse(Estimate, self._transport.act("/v1/jobs/estimate", json=job))
 
     def get(self, job_id: str) -> Job:
         """One job."""

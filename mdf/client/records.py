@@ -95,6 +95,24 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a training will take: a range of seconds and bytes of memory; None if not known.
+
+    `memory` says whose: "host" or "gpu". `basis` says what it rests on, `trainings` on how many
+    finished ones there. `wait_seconds` pass before it can start, behind `jobs_ahead` others.
+    """
+
+    seconds_low: float | None
+    seconds_high: float | None
+    memory_bytes: int | None
+    memory: str
+    basis: str
+    trainings: int = 0
+    jobs_ahead: int = 0
+    wait_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Event:
     """One line of a job's log; `seq` rises by one from 1."""
 

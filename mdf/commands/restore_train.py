@@ -9,6 +9,7 @@ from mdf.client import Client, Model
 from mdf.client.ids import is_id
 from mdf.commands.connection import ApiKey, AsJson, Url, connect
 from mdf.commands.datasets import bring
+from mdf.commands.estimate import EstimateOnly, check_on_server, print_estimate
 from mdf.commands.following import watch_to_success
 from mdf.commands.objective import check_loss_file, read_loss, resolve_losses
 from mdf.commands.task import (
@@ -108,11 +109,13 @@ def restore_train(
             "command, goes on.",
         ),
     ] = False,
+    estimate: EstimateOnly = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
     """Train a restoration network on images of yours. Prints the job's id."""
+    check_on_server(estimate=estimate, local=local)
     _check_source(source, "DATASET", local=local)
     if validation is not None:
         _check_source(validation, "--validation", local=local)
@@ -143,16 +146,20 @@ def restore_train(
         if "loss" in parts:
             parts["loss"] = resolve_losses(parts["loss"], lambda id: _on_server(client, id))
         dataset = client.datasets.get(bring(client, source))
-        title = name or _title(Path(dataset.name).stem, preset, loss)
-        job = client.train_restorer(
-            dataset,
-            validation_dataset=None if validation is None else bring(client, validation),
-            preset=preset,
+        held_out = None if validation is None else bring(client, validation)
+        training: dict[str, Any] = {
+            "validation_dataset": held_out,
+            "preset": preset,
             **parts,
-            recipe=recipe,
-            start_from=start_from,
-            name=title,
-        )
+            "recipe": recipe,
+            "start_from": start_from,
+        }
+        if estimate:
+            wanted = client.restorer_training(dataset, **training)
+            print_estimate(client.jobs.estimate(wanted), as_json=as_json)
+            return
+        title = name or _title(Path(dataset.name).stem, preset, loss)
+        job = client.train_restorer(dataset, **training, name=title)
         if not as_json:
             out.print(job.id)
         if not follow and folder is None:

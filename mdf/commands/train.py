@@ -8,6 +8,7 @@ import typer
 from mdf.client import Client, Job, Loss
 from mdf.client.ids import is_id
 from mdf.commands.connection import ApiKey, AsJson, Url, connect
+from mdf.commands.estimate import EstimateOnly, check_on_server, print_estimate
 from mdf.commands.following import watch_to_success
 from mdf.commands.task import Quality, Set, Sigma, TaskName, read_settings, read_task
 from mdf.commands.terminal import file_name, note, out, print_json
@@ -51,11 +52,13 @@ def train(
             help="Train in this process, without a server; Ctrl-C, then the same command, goes on.",
         ),
     ] = False,
+    estimate: EstimateOnly = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
     """Train a loss on one or several images. Prints the job's id."""
+    check_on_server(estimate=estimate, local=local)
     _check_files(seeds, local=local)
     wanted = read_task(task, sigma=sigma, quality=quality)
     recipe = read_settings(settings)
@@ -75,6 +78,10 @@ def train(
         return
     paths = []
     with connect(url, api_key) as client:
+        if estimate:
+            training = client.loss_training(seeds, wanted, preset=preset, recipe=recipe)
+            print_estimate(client.jobs.estimate(training), as_json=as_json)
+            return
         job = client.train(seeds, wanted, preset=preset, recipe=recipe, name=title)
         if not as_json:
             out.print(job.id)

@@ -428,3 +428,17 @@ class Tally(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     labels: Mapped[str] = mapped_column(primary_key=True)  # JSON, keys in order
     value: Mapped[float]
+
+
+class Measurement(Base):
+    """How long a training took on a kind of device, beside what was counted of its work."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (Index("ix_measurements_type_device", "type", "device"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    type: Mapped[str]  # of the job
+    device: Mapped[str]  # "cpu", or the name of a GPU
+    counts: Mapped[dict[str, Any]]  # as `services.estimates.speed.Load` has them
+    seconds: Mapped[float]
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)  # of the host, or of the GPU
+    created: Mapped[datetime]

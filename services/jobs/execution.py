@@ -8,6 +8,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from services.database.schema import Image, Job
+from services.estimates import measurements
 from services.images import catalogue
 from services.installation import Installation
 from services.jobs import artifacts, checkpoints, parts
@@ -73,6 +74,7 @@ def train_discriminators(installation: Installation, job: Job, run: JobRun) -> P
         files = losses.store(session, blobs, package.files, put=put)
         losses.add_trained(session, job=job, manifest=package.manifest.to_dict(), files=files)
         artifacts.publish(session, job, kind="contact_sheet", media_type="image/png", file=sheet)
+        measurements.note(session, job)
 
     return publish
 

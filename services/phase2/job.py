@@ -12,6 +12,7 @@ from models.restorers import Restorer
 from services.database.schema import Dataset, Job
 from services.datasets import catalogue as datasets
 from services.datasets.picture import Picture
+from services.estimates import measurements
 from services.installation import Installation
 from services.jobs import artifacts
 from services.jobs.run import JobRun, Publish
@@ -69,6 +70,7 @@ def train_restorer_job(installation: Installation, job: Job, run: JobRun) -> Pub
         files = models.store(session, blobs, contents, put=put)
         models.add_trained(session, job=job, manifest=manifest.to_dict(), files=files)
         artifacts.publish(session, job, kind="contact_sheet", media_type="image/png", file=sheet)
+        measurements.note(session, job)
 
     return publish
 

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -515,6 +516,14 @@ def build(
     return modules.Objective([modules.Stage(list(terms(stage)), stage.until) for stage in stages])
 
 
+def comparing(spec: AnyLoss) -> list[list[Single]]:
+    """The losses that compare images, of every stage."""
+    return [
+        [each for _, each in _weighted(loss) if not isinstance(each, RelativisticGan)]
+        for loss in _in_turn(spec)
+    ]
+
+
 def _in_turn(spec: AnyLoss) -> list[Single | Sum]:
     """The loss of every stage."""
     return [stage.loss for stage in spec.stages] if isinstance(spec, Schedule) else [spec]
@@ -522,10 +531,7 @@ def _in_turn(spec: AnyLoss) -> list[Single | Sum]:
 
 def _comparing(spec: AnyLoss) -> Iterator[Single]:
     """Every loss that compares images, of every stage."""
-    for loss in _in_turn(spec):
-        for _, each in _weighted(loss):
-            if not isinstance(each, RelativisticGan):
-                yield each
+    return chain.from_iterable(comparing(spec))
 
 
 def _weighted(

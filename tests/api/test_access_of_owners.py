@@ -114,6 +114,7 @@ RULES: dict[str, Rule] = {
     "GET /v1/api-keys/{key_id}": Rule("admin"),
     "PATCH /v1/api-keys/{key_id}": Rule("admin", send=json(name="renamed")),
     "DELETE /v1/api-keys/{key_id}": Rule("admin", 204),
+    "POST /v1/jobs/estimate": Rule("read", send=json(**TRAINING)),
     "GET /v1/images": read(),
     "GET /v1/images/{image_id}": read(),
     "GET /v1/images/{image_id}/content": read(),

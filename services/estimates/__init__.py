@@ -1,0 +1,1 @@
+"""How long a training will take and how much memory it needs, told before it is submitted."""

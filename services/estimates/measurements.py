@@ -1,0 +1,93 @@
+"""How long trainings took here, and what memory they needed, beside what was counted of them.
+
+A measurement outlives its job, and does not say whose it was.
+"""
+
+import logging
+import resource
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from services.database.schema import Job, Measurement, Worker, now
+from services.estimates.counting import load_of
+from services.estimates.speed import Load
+from services.estimates.work import Work
+from services.ids import new_id
+from services.jobs.specs import spec_of
+from services.phase1.recipe import DiscriminatorTraining
+from services.phase2.recipe import RestorationTraining
+
+CPU = "cpu"
+KEPT = 200  # of each type of job on each kind of device, the newest
+_log = logging.getLogger(__name__)
+
+
+def note(session: Session, job: Job) -> None:
+    """Keep what the training of this process took; in the transaction that ends the job.
+
+    Only of one that ran once, to its planned end: of others it is not known what was done.
+    """
+    spec = spec_of(job)
+    if job.token != 1 or job.desired_state != "run":
+        return
+    if not isinstance(spec, DiscriminatorTraining | RestorationTraining):
+        return
+    try:
+        load = load_of(session, spec)
+    except Exception:  # noqa: BLE001 - a figure less is no reason to lose a training
+        _log.exception("the work of job %s cannot be counted", job.id)
+        return
+    worker = session.get(Worker, job.lease_holder)
+    device = CPU if worker is None else kind_of(worker.device)
+    session.add(
+        Measurement(
+            id=new_id("msr"),
+            type=job.type,
+            device=device,
+            counts=asdict(load),
+            seconds=job.run_seconds,
+            memory_bytes=_peak(device),
+            created=now(),
+        )
+    )
+    session.flush()
+    _forget_old(session, job.type, device)
+
+
+def of_device(session: Session, job_type: str, device: str) -> list[tuple[Load, Measurement]]:
+    """The measurements of that type of job on that kind of device, each with its counts."""
+    query = select(Measurement).where(Measurement.type == job_type, Measurement.device == device)
+    return [(_load(each), each) for each in session.scalars(query)]
+
+
+def kinds(workers: Sequence[Worker]) -> list[str]:
+    """The kinds of devices that workers have."""
+    return sorted({kind_of(worker.device) for worker in workers})
+
+
+def kind_of(device: str) -> str:
+    """`cuda:0 NVIDIA H200` is an `NVIDIA H200`."""
+    return CPU if device == CPU else device.partition(" ")[2] or "GPU"
+
+
+def _load(measurement: Measurement) -> Load:
+    counts = measurement.counts
+    return Load(**{**counts, "work": Work(**counts["work"])})
+
+
+def _peak(device: str) -> int:
+    """Most memory that this process has held: the GPU's, where it has one."""
+    if device == CPU:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    import torch
+
+    return int(torch.cuda.max_memory_reserved())
+
+
+def _forget_old(session: Session, job_type: str, device: str) -> None:
+    mine = Measurement.type == job_type, Measurement.device == device
+    old = select(Measurement.id).where(*mine).order_by(Measurement.id.desc()).offset(KEPT)
+    session.execute(delete(Measurement).where(Measurement.id.in_(session.scalars(old).all())))
