@@ -91,12 +91,18 @@ class Studio:
             )
         return token
 
+    def revoke(self, *owners: str) -> None:
+        """Revoke the keys of these owners."""
+        with self.installation.database.write() as session:
+            mine = [key for key in keys.list_keys(session).items if key.owner in owners]
+            for key in sorted(mine, key=lambda key: "admin" in key.scopes):
+                keys.revoke(session, key.id)
+
     def forget_keys(self) -> None:
         """Revoke all keys: from then on nobody needs one."""
-        with self.installation.database.write() as session:
-            in_force = [key for key in keys.list_keys(session).data if key.revoked is None]
-            for key in sorted(in_force, key=lambda key: "admin" in key.scopes):
-                keys.revoke(session, key.id)
+        with self.installation.database.read() as session:
+            owners = {key.owner for key in keys.list_keys(session).items}
+        self.revoke(*owners)
 
     def kill_api(self) -> None:
         """End the API's process without a warning; `mdf serve` starts it again."""
