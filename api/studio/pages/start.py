@@ -1,0 +1,176 @@
+"""The first steps: a photograph, a task, and off it goes."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import urlencode
+
+from nicegui import ui
+from sqlalchemy.orm import Session
+
+from api.studio.elements.pipeline import TASKS, read_task
+from api.studio.elements.thumbnails import thumbnail
+from api.studio.elements.upload import DropZone
+from api.studio.frame import button, heading, link, problem_line, telling, text
+from api.studio.visitor import Visitor
+from services.access import Caller
+from services.database.schema import Image, Job
+from services.errors import BadInputError, ServiceError
+from services.images import catalogue
+from services.jobs import submission
+from services.phase1.recipe import PRESETS, DiscriminatorTraining, check_seed_size
+
+_EXAMPLE = 160  # side of the part of the photograph that shows a task, px
+_VALUE = "(event) => emit(event.target.value)"
+
+
+async def draw(visitor: Visitor, *, image_id: str | None, written_task: str | None) -> None:
+    """Three steps; what is chosen stands in the address, too."""
+    image = await _chosen(visitor, image_id)
+    chosen = {"task": read_task(written_task) or {"kind": "denoising"}}
+    heading(
+        "Train your first loss",
+        lead="A loss learns from one photograph what your images should look like. Three steps.",
+    )
+
+    def choose(kind: str) -> None:
+        chosen["task"] = _task_of(kind)
+        ui.navigate.history.replace(_address(image.id if image else None, chosen["task"]))
+        draw_training()
+
+    def draw_training() -> None:
+        training.clear()
+        with training:
+            _offer_training(visitor, image, chosen["task"])
+
+    with ui.element("ol").classes("start-steps"):
+        with _step(1, "Drop a photograph"):
+            _offer_image(image, chosen)
+        with _step(2, "Choose a task"):
+            _offer_tasks(image, chosen["task"], choose)
+        with _step(3, "Train"):
+            training = ui.element("div").classes("start-training")
+    draw_training()
+
+
+@contextmanager
+def _step(number: int, title: str) -> Iterator[None]:
+    with ui.element("li").classes("panel start-step"):
+        with ui.element("h2"):
+            text("span", str(number), classes="start-number").props("aria-hidden=true")
+            text("span", title)
+        yield
+
+
+async def _chosen(visitor: Visitor, image_id: str | None) -> Image | None:
+    """The image that the address names, or the newest one."""
+
+    def ask(session: Session, caller: Caller) -> Image | None:
+        if image_id is not None:
+            return catalogue.get(session, image_id, caller)
+        newest = catalogue.list_images(session, caller, limit=1).items
+        return newest[0] if newest else None
+
+    return await visitor.read(ask)
+
+
+def _address(image_id: str | None, task: dict[str, Any]) -> str:
+    """This page with these choices."""
+    chosen = {"task": json.dumps(task)} | ({"image": image_id} if image_id else {})
+    return f"/?{urlencode(chosen)}"
+
+
+def _offer_image(image: Image | None, chosen: Mapping[str, dict[str, Any]]) -> None:
+    if image is not None:
+        with ui.element("figure").classes("start-image"):
+            thumbnail(image, side=240, words=f"The chosen photograph, {image.name}")
+            text("figcaption", f"{image.name}, {image.width}×{image.height} px")
+    label = "Drop a photograph here, or choose one" if image is None else "Drop another one"
+    DropZone(label=label, on_done=lambda made: ui.navigate.to(_address(made["id"], chosen["task"])))
+    with ui.element("p").classes("quiet"):
+        text("span", "None at hand? ")
+        link("Make a synthetic one", "/seed")
+
+
+def _offer_tasks(image: Image | None, task: dict[str, Any], choose: Callable[[str], None]) -> None:
+    """What the loss is to help with; on the photograph, once there is one."""
+    with ui.element("fieldset").classes("start-tasks"):
+        text("legend", "What is wrong with the images that you want to restore?", classes="quiet")
+        for kind, (label, help_text) in TASKS.items():
+            with ui.element("label"):
+                choice = ui.element("input").props("type=radio name=start-task")
+                choice.props["value"] = kind
+                if kind == task["kind"]:
+                    choice.props("checked")
+                with ui.element("span"):
+                    text("strong", label)
+                    text("span", help_text, classes="quiet")
+                if image is not None and kind != "custom":
+                    _draw_example(image, kind)
+            choice.on("change", lambda event: choose(event.args), js_handler=_VALUE)
+
+
+def _draw_example(image: Image, kind: str) -> None:
+    """The middle of the photograph as the task distorts it."""
+    side = min(_EXAMPLE, image.width, image.height)
+    part = {
+        "left": (image.width - side) // 2,
+        "top": (image.height - side) // 2,
+        "width": side,
+        "height": side,
+        "task": json.dumps({"kind": kind}),
+    }
+    example = ui.element("img").props('alt="" width=72 height=72').classes("pixels")
+    example.props["src"] = f"/v1/images/{image.id}/distorted?{urlencode(part)}"
+
+
+def _task_of(kind: str) -> dict[str, Any]:
+    if kind == "custom":
+        return {"kind": kind, "distortions": [{"kind": "gaussian_noise", "sigma": [0, 55]}]}
+    if kind not in TASKS:
+        raise BadInputError(f"there is no task {kind[:40]}")
+    return {"kind": kind}
+
+
+def _offer_training(visitor: Visitor, image: Image | None, task: dict[str, Any]) -> None:
+    if image is None:
+        text("p", "First drop a photograph: then this is where it begins.", classes="quiet")
+        button("Quick try, minutes", classes="button").props("disabled")
+        return
+    chosen = {"image": image.id, "task": json.dumps(task)}
+    if task["kind"] == "custom":
+        text("p", "First put the steps of your pipeline together, and see what they do.")
+        link("Build the pipeline", f"/seed?{urlencode(chosen)}", classes="button")
+        return
+    label, _ = TASKS[task["kind"]]
+
+    async def train() -> None:
+        with telling(problem):
+            job = await visitor.write(submit)
+            await visitor.runtime.announcements.announce(job.id, job.type)
+            ui.navigate.to(f"/runs/{job.id}")
+
+    def submit(session: Session, caller: Caller) -> Job:
+        visitor.runtime.installation.blobs.check_free()
+        spec = DiscriminatorTraining.model_validate(
+            {"seed_image_ids": [image.id], "task": task, "preset": "quick"}
+        )
+        name = f"{PurePath(image.name).stem}, {label}"
+        return submission.submit(session, spec, caller=caller, name=name)
+
+    button("Quick try, minutes", train, classes="button")
+    text("p", "Small scales and few steps: to see how it goes.", classes="quiet")
+    problem = problem_line()
+    link("Full, as in the paper", f"/train?{urlencode(chosen | _full(image))}", classes="button")
+    text("p", "Hours on a GPU. You see time and memory before it begins.", classes="quiet")
+
+
+def _full(image: Image) -> dict[str, str]:
+    """The paper's preset; for an image that is too small for its factor, with another one."""
+    try:
+        check_seed_size(PRESETS["paper"], image.width, image.height)
+    except ServiceError:
+        return {"preset": "paper", "recipe": json.dumps({"factor": "auto"})}
+    return {"preset": "paper"}
