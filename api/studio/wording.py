@@ -4,7 +4,7 @@ import math
 
 from mdf.commands.terminal import duration, size
 
-__all__ = ["count", "duration", "number", "size"]
+__all__ = ["count", "duration", "number", "size", "span"]
 
 
 def number(value: float, *, digits: int = 4) -> str:
@@ -23,3 +23,12 @@ def count(many: int, of: str, plural: str | None = None) -> str:
     """`1 image`, `12 345 images`, with narrow spaces between thousands."""
     noun = of if many == 1 else plural or f"{of}s"
     return f"{many:,} {noun}".replace(",", "\u202f")
+
+
+def span(seconds: float) -> str:
+    """`42 s`, `12 min 5 s`, `3 h 2 min`, `2 d 7 h`."""
+    whole = round(max(0.0, seconds))
+    for large, small, length, part in (("d", "h", 86400, 3600), ("h", "min", 3600, 60)):
+        if whole >= length:
+            return f"{whole // length} {large} {whole % length // part} {small}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

@@ -77,7 +77,7 @@ def in_words(job: JobOut) -> str:
     """`37 % · about 2:05 left`."""
     match job.state:
         case State.SUCCEEDED:
-            return f"done in {wording.duration(job.run_seconds)}"
+            return f"done in {wording.span(job.run_seconds)}"
         case State.QUEUED:
             return "waits" if job.queue_position is None else f"number {job.queue_position} in line"
         case State.CANCELING | State.FAILED | State.CANCELED | State.EXPIRED:
@@ -85,7 +85,20 @@ def in_words(job: JobOut) -> str:
     share = f"{fraction_of(job):.0%}".replace("%", "\u202f%")
     if job.eta_seconds is None:
         return share
-    return f"{share} · about {wording.duration(job.eta_seconds)} left"
+    return f"{share} · about {wording.span(job.eta_seconds)} left"
+
+
+def made_by(job: JobOut) -> tuple[str, str] | None:
+    """What to call a link to what it has made, and where that leads."""
+    if job.loss_id is not None:
+        return "Open the loss", f"/losses/{job.loss_id}"
+    if job.model_id is not None:
+        return "Open the restorer", f"/restorers/{job.model_id}"
+    if job.evaluation_id is not None:
+        return "Open the comparison", f"/compare/{job.evaluation_id}"
+    if job.dataset_id is not None:
+        return "Open the data set", f"/datasets/{job.dataset_id}"
+    return None
 
 
 def step_in_words(job_type: str, progress: ProgressOut | None) -> str:
