@@ -1,6 +1,7 @@
 """The catalogue of images: one row per owner and picture, one blob per picture."""
 
 import io
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,12 @@ def referenced(session: Session, image_id: str, caller: Caller, pointer: str) ->
     except NotFoundError as error:
         problem = Problem(pointer, "no such image")
         raise BadInputError(f"there is no image {image_id}", problems=(problem,)) from error
+
+
+def of_digests(session: Session, digests: Collection[str], caller: Caller) -> dict[str, Image]:
+    """The images of those pixels that the caller may see, by digest."""
+    query = select(Image).where(Image.digest.in_(digests), caller.sees(Image.owner))
+    return {image.digest: image for image in session.scalars(query.order_by(Image.id.desc()))}
 
 
 def list_images(

@@ -1,6 +1,11 @@
 """The catalogue of losses, trained and imported."""
 
-from services.database.schema import Loss, LossFile
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.database.schema import Job, Loss, LossFile
 from services.publications import Publications
 
 MEDIA_TYPES = {
@@ -24,6 +29,13 @@ files = _losses.files
 file = _losses.file
 delete = _losses.delete
 free = _losses.free
+
+
+def trainings(session: Session, losses: Sequence[Loss]) -> dict[str, Job]:
+    """The jobs that trained these losses, by loss; none for those that were imported."""
+    by_job = {loss.job_id: loss.id for loss in losses if loss.job_id is not None}
+    jobs = session.scalars(select(Job).where(Job.id.in_(by_job)))
+    return {by_job[job.id]: job for job in jobs}
 
 
 def smallest_side(loss: Loss) -> int:

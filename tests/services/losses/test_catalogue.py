@@ -45,3 +45,12 @@ def test_a_deletion_that_does_not_commit_keeps_the_files(installation: Installat
     assert len(installation.blobs.keys("losses")) == 2
     with installation.database.read() as session:
         assert catalogue.get(session, loss.id, LOCAL).name == "mine"
+
+
+def test_a_loss_is_renamed(installation: Installation) -> None:
+    loss = add(installation)
+    with installation.database.write() as session:
+        catalogue.rename(session, loss.id, "faces", LOCAL)
+    with installation.database.read() as session:
+        assert catalogue.get(session, loss.id, LOCAL).name == "faces"
+        assert catalogue.trainings(session, [loss]) == {}
