@@ -38,7 +38,7 @@ def degrade(
     from services.phase2.degradation import Area, Degradation
 
     spec, made_for = _task.validate_python(task), NETWORK.validate_python(network)
-    clean = pixels(png)
+    clean = pixels(png).copy()  # torch wants to be able to write
     multiple = multiple_of(spec, made_for)
     height, width = (side // multiple * multiple for side in clean.shape[:2])
     if not (height and width):

@@ -1,7 +1,8 @@
-"""Restorers: the list, one of them, and the training of another."""
+"""Restorers: the list, the training of another, and the view of one.
 
-# The training first: its address would be a model's otherwise.
-from api.studio.pages.restorers import training  # isort: skip
-from api.studio.pages.restorers import catalogue, model
+The training stands before the view, which takes every other address below.
+"""
 
-__all__ = ["catalogue", "model", "training"]
+from api.studio.pages.restorers import catalogue, training, view
+
+__all__ = ["catalogue", "training", "view"]
