@@ -34,11 +34,9 @@ FREE = (
     *("/healthz", "/readyz", "/openapi.json", "/docs", "/login", "/favicon.ico"),
     *("/assets/", f"/_nicegui/{version('nicegui')}/"),
 )
-# Below the protected, what everybody may ask: to be let in. There, methods that do not exist are
-# told so.
-OPEN = frozenset(
-    (method, "/v1/session") for method in ("POST", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT")
-)
+# Where a browser is let in, and the methods there that are for those who have been.
+_ENTRANCE = "/v1/session"
+_INSIDE = frozenset({"GET", "HEAD", "DELETE"})
 # What proxies add: a request that has it comes from this machine by its last step only.
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
@@ -128,12 +126,17 @@ def is_free(path: str) -> bool:
     return any(path.startswith(each) if each.endswith("/") else path == each for each in FREE)
 
 
+def is_open(method: str, path: str) -> bool:
+    """Whether everybody may ask so, below what is protected; no such method is told there, too."""
+    return path == _ENTRANCE and method not in _INSIDE
+
+
 def _is_guarded(scope: Scope) -> bool:
     if scope["type"] == "websocket":
         return True
     if scope["type"] != "http" or is_free(scope["path"]):
         return False
-    return (scope["method"], scope["path"]) not in OPEN
+    return not is_open(scope["method"], scope["path"])
 
 
 def _is_page(scope: Scope) -> bool:

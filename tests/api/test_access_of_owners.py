@@ -16,7 +16,7 @@ from skimage import data
 from sqlalchemy import update
 from starlette.routing import Mount
 
-from api.access import OPEN, PROTECTED, Needs, is_free, public
+from api.access import PROTECTED, Needs, is_free, is_open, public
 from api.app import create_app
 from mdf.artefact import Manifest
 from services.access import LOCAL, Scope
@@ -182,6 +182,9 @@ RULES: dict[str, Rule] = {
     "POST /v1/models/import": write(422, FILE),
     "PATCH /v1/models/{model_id}": write(200, json(name="renamed")),
     "DELETE /v1/models/{model_id}": write(409),  # the restoration needs it
+    "GET /v1/evaluations": read(),
+    "GET /v1/evaluations/{evaluation_id}": read(),
+    "GET /v1/evaluations/{evaluation_id}/values": read(),
     "POST /v1/webhooks": write(201, json(url=HOOK)),
     "GET /v1/webhooks": read(),
     "GET /v1/webhooks/{webhook_id}": read(),
@@ -225,7 +228,7 @@ def test_every_route_has_one_rule(installation: Installation) -> None:
         for method in context.methods or ():
             name = f"{method} {context.path}"
             found.setdefault(name, set()).update(rules_of(route.dependant))
-            guarded = context.path.startswith(PROTECTED) and (method, context.path) not in OPEN
+            guarded = context.path.startswith(PROTECTED) and not is_open(method, context.path)
             assert guarded == (found[name] != {None}), f"{name} and the guard disagree"
     asked = {name: {rule.needs} for name, rule in RULES.items()}
     assert found == asked, "each route names one rule, and has a line in RULES here"
@@ -246,7 +249,7 @@ def test_each_page_has_one_rule(installation: Installation) -> None:
 
 @pytest.fixture
 def make_belongings(
-    installation: Installation, client: TestClient, add_dataset, add_model
+    installation: Installation, client: TestClient, add_dataset, add_model, add_evaluation
 ) -> Callable[[], Ids]:
     """Give LOCAL one of everything; gives the ids by placeholder."""
     made = 0
@@ -314,6 +317,7 @@ def make_belongings(
             "kind": "contact_sheet",
             "loss_id": loss.id,
             "model_id": add_model().id,
+            "evaluation_id": add_evaluation(failed_job_id).id,
             "webhook_id": webhook_id,
             "delivery_id": delivery_id,
         }
@@ -490,6 +494,30 @@ REFERENCES: list[tuple[str, str, dict[str, Any]]] = [
         "/v1/jobs",
         "dataset_id",
         {"type": "restoration", "model_id": "{own_model_id}", "dataset_id": "{dataset_id}"},
+    ),
+    (
+        "/v1/jobs",
+        "model_id",
+        {
+            "type": "evaluation",
+            "model_ids": ["{own_model_id}", "{model_id}"],
+            "dataset_id": "{own_dataset_id}",
+        },
+    ),
+    (
+        "/v1/jobs",
+        "dataset_id",
+        {"type": "evaluation", "model_ids": ["{own_model_id}"], "dataset_id": "{dataset_id}"},
+    ),
+    (
+        "/v1/jobs",
+        "loss_id",
+        {
+            "type": "evaluation",
+            "model_ids": ["{own_model_id}"],
+            "dataset_id": "{own_dataset_id}",
+            "loss_ids": ["{loss_id}"],
+        },
     ),
     ("/v1/models/{own_model_id}/restore", "image_id", {"image_id": "{image_id}"}),
     (
