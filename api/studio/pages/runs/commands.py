@@ -3,6 +3,8 @@
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -32,10 +34,25 @@ _loss_task: TypeAdapter[LossTask] = TypeAdapter(LossTask)
 _restorer_task: TypeAdapter[AnyTask] = TypeAdapter(AnyTask)
 # What the command line has an option for, of a task's parameters.
 _OPTIONS = {"denoising": "sigma", "jpeg": "quality", "sisr": "factor"}
+_ENDS = {"sigma": 2, "quality": 2, "factor": 1}
 _TASK_FILE = "task.json"
 
 
-def given(job: JobOut) -> Json:
+@dataclass(frozen=True)
+class Asked:
+    """A job that could be submitted; `spec` is complete, as it would be stored."""
+
+    type: str
+    spec: Json
+    name: str = ""
+    priority: int = 0
+    deadline: datetime | None = None
+
+
+Job = Asked | JobOut
+
+
+def given(job: Job) -> Json:
     """The spec, as short as it can be: what differs from the defaults and from the preset."""
     spec = job.spec
     fields = _SPECS[job.type].model_fields
@@ -58,7 +75,7 @@ def given(job: JobOut) -> Json:
     return short
 
 
-def curl(job: JobOut, address: str, *, with_key: bool) -> str | None:
+def curl(job: Job, address: str, *, with_key: bool) -> str | None:
     """The call of the REST interface; None for a job that is not asked for by itself."""
     if job.type not in _SPECS:
         return None
@@ -77,7 +94,7 @@ def curl(job: JobOut, address: str, *, with_key: bool) -> str | None:
     return _continued(words)
 
 
-def command(job: JobOut, address: str) -> str | None:
+def command(job: Job, address: str) -> str | None:
     """The `mdf` command; None where the command line has no options for all of it."""
     if job.type not in _SPECS:
         return None
@@ -165,7 +182,8 @@ def _task_options(task: Json, tasks: TypeAdapter[Any]) -> tuple[list[str], list[
             return [], [_option("--task", kind)]
         if list(changed) == [option]:
             value = changed[option]
-            values = value if isinstance(value, list) else [value]
+            # A range of one value is written as that value; its option takes both ends.
+            values = value if isinstance(value, list) else [value] * _ENDS[option]
             return [], [_option("--task", kind), _option(f"--{option}", *values)]
     content = json.dumps(task, indent=2, ensure_ascii=False)
     return [f"cat > {_TASK_FILE} <<'END'", content, "END"], [_option("--task", _TASK_FILE)]
