@@ -222,18 +222,21 @@ export default {
     load() {
       const kept = new Map(this.images.map((image, index) => [image.src, [image, this.pictures[index]]]));
       const round = (this.round = Symbol("the newest sources"));
+      const names = this.images.map((image) => image.label);
       const before = this.images.length;
       this.images = this.sources.map((source) => {
         const [image] = kept.get(source.src) ?? [];
         return image?.width ? { ...image, label: source.label } : unloaded(source);
       });
-      this.pictures = this.sources.map((source, index) =>
-        this.images[index].width ? kept.get(source.src)[1] : null,
-      );
+      // What has another address now, and the name that it had, is shown until that is there.
+      this.pictures = this.sources.map((source, index) => {
+        if (this.images[index].width) return kept.get(source.src)[1];
+        return names[index] === source.label ? this.pictures[index] : null;
+      });
       this.differing = null;
       if (this.images.length !== before) [this.left, this.right, this.alone] = [0, 1, 0];
       this.sources.forEach(async (source, index) => {
-        if (this.pictures[index]) return;
+        if (this.images[index].width) return;
         const picture = await loaded(source.src);
         if (this.round !== round) return;
         const image = this.images[index];
