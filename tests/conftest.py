@@ -29,17 +29,23 @@ from services.database.schema import (
     Artifact,
     Dataset,
     DatasetImage,
+    Evaluation,
     Image,
     Job,
     JobEvent,
+    JobSample,
     Loss,
     Model,
     now,
 )
 from services.embedded.broker import EmbeddedRedis
+from services.evaluation import catalogue as evaluations
+from services.evaluation import report
+from services.evaluation.spec import Evaluation as EvaluationSpec
 from services.ids import new_id
 from services.images import catalogue
 from services.installation import Installation
+from services.jobs import artifacts
 from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import TERMINAL
 from services.jobs.specs import SPECS
@@ -215,6 +221,53 @@ def add_loss(installation: Installation) -> Callable[[], Loss]:
             return losses.add_imported(
                 session, caller=LOCAL, name="small", manifest=manifest.to_dict(), files=files
             )
+
+    return add
+
+
+@pytest.fixture
+def add_evaluation(installation: Installation) -> Callable[[str], Evaluation]:
+    """Give a job an evaluation of one model on two images; nobody measured it."""
+
+    def add(job_id: str) -> Evaluation:
+        spec = EvaluationSpec.model_validate(
+            {"model_ids": ["model_1"], "dataset_id": "ds_1", "task": {"kind": "jpeg"}}
+        )
+        images = [
+            {
+                "position": position,
+                "dataset_position": position,
+                "name": f"{position}.png",
+                "digest": f"{position:064x}",
+                "width": 64,
+                "height": 48,
+                "values": {
+                    "input": {"psnr": 25.0 + position},
+                    "model_1": {"psnr": 26.5 + 2 * position},
+                },
+            }
+            for position in range(2)
+        ]
+        summary = report.summarise_all(
+            spec,
+            report.Material("ds_1", "photographs", None, len(images), held_out=False),
+            [report.degraded(), report.Candidate("model_1", "denoiser", {"kind": "dncnn"})],
+            [report.Yardstick("psnr", "PSNR", "dB", higher_is_better=True)],
+            images,
+        )
+        blobs = installation.blobs
+        file = blobs.put(
+            f"artifacts/{job_id}/1-evaluation", json.dumps({**summary, "images": images}).encode()
+        )
+        sample = blobs.put(f"samples/{job_id}/1-1-input.png", b"not looked at")
+        with installation.database.write() as session:
+            job = session.get_one(Job, job_id)
+            place = {"job_id": job_id, "scale": 1, "step": 1, "kind": "input"}
+            session.add(JobSample(id=new_id("smp"), **place, blob=sample.blob, created=now()))
+            artifacts.publish(
+                session, job, kind="evaluation", media_type="application/json", file=file
+            )
+            return evaluations.add(session, job=job, summary=summary)
 
     return add
 

@@ -24,7 +24,7 @@ def common_multiple(task: AnyTask, networks: Iterable[AnyNetwork]) -> int:
 
 def smallest_side(sides: Iterable[int], multiple: int) -> int:
     """Smallest side, px, of images of which that much is left once they are cut to multiples."""
-    return max(1, *sides) + multiple - 1
+    return max(sides, default=1) + multiple - 1
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 
 from services import keys
 from services.access import LOCAL
-from services.database.schema import Dataset, Image, Loss, Model
+from services.database.schema import Dataset, Evaluation, Image, Loss, Model
 from services.embedded.broker import EmbeddedRedis
 from services.installation import Installation
 from services.jobs.submission import submit
@@ -32,6 +32,7 @@ def objects(
     model: Model,
     add_dataset: Callable[..., Dataset],
     add_loss: Callable[[], Loss],
+    add_evaluation: Callable[[str], Evaluation],
 ) -> dict[str, str]:
     """One object of each kind, by the names under which requests speak of it."""
     from skimage import data
@@ -42,9 +43,11 @@ def objects(
     )
     with installation.database.write() as session:
         job = submit(session, wanted, caller=LOCAL)
-    ids = {"job_id": job.id, "dataset_id": dataset.id, "model_id": model.id}
+    ids = {"job_id": job.id, "dataset_id": dataset.id, "evaluation_id": add_evaluation(job.id).id}
+    ids |= dict.fromkeys(("model_id", "model_ids"), model.id)
     ids |= dict.fromkeys(("image_id", "image_ids", "reference_image_id"), seed_image.id)
-    return ids | {"seed_image_ids": seed_image.id, "loss_id": add_loss().id}
+    ids |= dict.fromkeys(("loss_id", "loss_ids"), add_loss().id)
+    return ids | {"seed_image_ids": seed_image.id}
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from api.studio.pages.restorers import words
 from api.studio.visitor import Visitor
 from api.studio.wording import count
 from services.access import Caller
+from services.cards import task_in_words
 from services.database.schema import Dataset, Job, Loss, Model
 from services.datasets import catalogue as datasets
 from services.errors import BadInputError
@@ -274,12 +275,12 @@ def _describe_model(row: Model) -> str:
     manifest = row.manifest
     facts = [words.network(manifest["network"])]
     facts += [words.loss(manifest["loss"])] if manifest["loss"] else []
-    facts += [words.task(manifest["task"])] if manifest["task"] else ["task unknown"]
+    facts += [task_in_words(manifest["task"]) if manifest["task"] else "task unknown"]
     return f"{row.name or row.id}: {', '.join(facts)}"
 
 
 def _describe_loss(row: Loss) -> str:
-    return f"{row.name or row.id}: {words.task(row.manifest['task'])}"
+    return f"{row.name or row.id}: {task_in_words(row.manifest['task'])}"
 
 
 def _select(
