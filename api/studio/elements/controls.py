@@ -3,41 +3,42 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from nicegui import ui
+from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
 from api.studio.frame import text
 
 # Seconds between two tellings while a slider moves.
 THROTTLE = 0.15
-_TELL_NUMBER = "(event) => emit(Number(event.target.value))"
 
 
-def slider(
-    label: str,
-    *,
-    value: float,
-    low: float,
-    high: float,
-    step: float,
-    words: Callable[[float], str],
-    act: Callable[[float], Awaitable[None] | None],
-) -> ui.element:
-    """A slider with its label and, in `words`, its value; `act` is given each new value."""
+class Slider(Element, component="slider.js"):
+    """A slider with its label and its value in words.
 
-    def move(to: float) -> Awaitable[None] | None:
-        said.set_text(words(to))
-        return act(to)
+    Args:
+        label: what it sets.
+        value: to begin with.
+        low, high, step: its range.
+        factor, unit: what the value is multiplied with to be told, and in which unit.
+        act: is given each new value.
+    """
 
-    with ui.element("div").classes("value-slider") as whole:
-        name = text("label", label)
-        moved = ui.element("input")
-        said = text("output", words(value), classes="number")
-        name.props["for"] = moved.props["id"] = f"slider-{moved.id}"
-        moved.props.update({"type": "range", "min": low, "max": high, "step": step, "value": value})
-        moved.on(
-            "input", lambda event: move(event.args), throttle=THROTTLE, js_handler=_TELL_NUMBER
-        )
-    return whole
+    def __init__(
+        self,
+        label: str,
+        *,
+        value: float,
+        low: float,
+        high: float,
+        step: float,
+        unit: str,
+        factor: float = 1.0,
+        act: Callable[[float], Awaitable[None] | None],
+    ) -> None:
+        super().__init__()
+        self.props.update(label=label, value=value, low=low, high=high, step=step)
+        self.props.update(factor=factor, unit=unit)
+        self.on("move", lambda event: act(float(event.args)), throttle=THROTTLE)
 
 
 class Choice(ui.element):

@@ -41,6 +41,9 @@ _TAPS = {
 _PADDING = {"valid": "without padding", "same": "padded to the same size"}
 
 
+_TYPED = """() => emit(document.getElementById("loss-name").value)"""
+
+
 @dataclass(frozen=True)
 class _Known:
     files: list[LossFile]
@@ -171,7 +174,8 @@ async def _show_sheet(visitor: Visitor, sheet: Artifact) -> None:
     if not width:
         return
     address = f"/v1/jobs/{sheet.job_id}/artifacts/contact_sheet/content"
-    with panel("How the training went"), ui.element("div").classes("scroll"):
+    with panel("How the training went"), ui.element("div").classes("scroll") as box:
+        box.props("role=region tabindex=0").props["aria-label"] = "contact sheet of the training"
         shown = ui.element("img").classes("contact-sheet")
         shown.props["src"] = address
         shown.props["width"], shown.props["height"] = width, height
@@ -183,11 +187,10 @@ async def _show_sheet(visitor: Visitor, sheet: Artifact) -> None:
 
 
 def _offer_name(visitor: Visitor, loss: Loss) -> None:
-    async def rename() -> None:
-        wanted = field.value.strip()
+    async def rename(wanted: str) -> None:
         with telling(problem):
             try:
-                change = NameChange(name=wanted)
+                change = NameChange(name=wanted.strip())
             except ValueError:
                 raise BadInputError(
                     "A name has at most 200 characters, and none that moves the cursor."
@@ -198,9 +201,13 @@ def _offer_name(visitor: Visitor, loss: Loss) -> None:
             ui.navigate.reload()
 
     with ui.element("div").classes("row"):
-        field = ui.input(label="Name", value=loss.name).props("outlined dense maxlength=200")
-        field.on("keydown.enter", rename)
-        button("Rename", rename)
+        label = text("label", "Name")
+        field = ui.element("input").classes("text").props("type=text maxlength=200")
+        field.props["value"] = loss.name
+        label.props["for"] = field.props["id"] = "loss-name"
+        # What is typed is asked of the browser at the press.
+        made = button("Rename")
+        made.on("click", lambda event: rename(str(event.args)), js_handler=_TYPED)
     problem = problem_line()
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from api.downloads import read_whole
-from api.studio.elements.controls import Choice, slider
+from api.studio.elements.controls import Choice, Slider
 from api.studio.elements.image_viewer import ImageViewer, Source
 from api.studio.elements.pipeline import PipelineBuilder
 from api.studio.frame import button, empty, panel, problem_line, telling, text
@@ -180,13 +180,14 @@ class _Trial:
                 self._choose_kind,
             )
             with ui.element("div") as self._distorting:
-                slider(
+                Slider(
                     "From the low to the high end of the ranges below",
                     value=self._given.position,
                     low=0,
                     high=1,
                     step=0.01,
-                    words=lambda value: f"{100 * value:.0f} %",
+                    factor=100,
+                    unit="%",
                     act=self._choose_position,
                 )
                 PipelineBuilder(self._given.task, self._choose_task)

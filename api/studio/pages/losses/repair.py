@@ -7,7 +7,7 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from api.studio.elements.charts import Line, LineChart
-from api.studio.elements.controls import Choice, slider
+from api.studio.elements.controls import Choice, Slider
 from api.studio.frame import button, panel, problem_line, telling, text
 from api.studio.pages.losses.pictures import embedded
 from api.studio.visitor import Visitor
@@ -101,13 +101,13 @@ class Repair:
                 }
                 for objective in self._wanted:
                     self._draw_check(objective)
-            slider(
+            Slider(
                 "Step",
                 value=_START_RATE,
                 low=0.002,
                 high=0.1,
                 step=0.002,
-                words=lambda value: f"{value:g} of the range of a pixel",
+                unit="of a pixel's range",
                 act=self._choose_rate,
             )
             with ui.element("div").classes("row"):
