@@ -112,4 +112,6 @@ def _fact(name: str, value: str) -> None:
 
 def _range(scales: list[int]) -> str:
     """The small ones are the coarsest."""
-    return "Scale 1" if len(scales) == 1 else f"Scales 1 to {scales[-1]}"
+    if len(scales) == 1:
+        return "Scale 1"
+    return f"Scales 1 {'and' if len(scales) == 2 else 'to'} {scales[-1]}"

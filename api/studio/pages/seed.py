@@ -260,7 +260,7 @@ def _show_distortion(image: Image, state: _State) -> None:
         "height": height,
     }
     original = f"/v1/images/{image.id}/preview?{urlencode(part)}"
-    shown = {"position": 0.5, "random_seed": 1}  # where a slider without a value stands
+    shown = {"position": 0.5, "random_seed": 1}  # a slider without a value stands in the middle
 
     def address() -> str:
         asked = {**part, **shown, "task": json.dumps(state.task)}
@@ -276,7 +276,7 @@ def _show_distortion(image: Image, state: _State) -> None:
         latest.want(address())
 
     def move(position: str) -> None:
-        shown["position"] = min(1.0, max(0.0, float(position)))
+        shown["position"] = float(position) / 100
         follow()
 
     def draw_again() -> None:
@@ -289,7 +289,7 @@ def _show_distortion(image: Image, state: _State) -> None:
             with ui.element("div").classes("field"):
                 with ui.element("label").classes("seed-strength"):
                     text("span", "Shown within the ranges, from their low to their high ends")
-                    slider = ui.element("input").props("type=range min=0 max=1 step=0.01")
+                    slider = ui.element("input").props("type=range")  # 0 to 100
                 values = text("p", "", classes="number").props("role=status")
             with ui.element("div").classes("row"):
                 button("Draw again", draw_again)
@@ -300,17 +300,13 @@ def _show_distortion(image: Image, state: _State) -> None:
                 [{"src": original, "label": "Original"}],
                 title="The image before and after the task's distortion",
             )
+            if (width, height) != (image.width, image.height):
+                text("p", f"The middle of the image, {width}×{height} px.", classes="quiet")
             latest = Latest(
                 address(),
                 patience="Warming up: the first preview takes some seconds.",
                 on_ready=show,
             )
-            if (width, height) != (image.width, image.height):
-                text(
-                    "p",
-                    f"The middle of the image, {width}×{height} px.",
-                    classes="quiet",
-                )
     state.follow(follow)
 
 
