@@ -79,6 +79,8 @@ def _nicegui() -> App:
         show_welcome_message=False,
         markdown=False,
     )
+    # Quasar's bar tells of every request; ours tell of uploads, in their place.
+    studio.config.quasar_config["loadingBar"]["skipHijack"] = True
     studio.add_middleware(PageHeaders)
     studio.add_middleware(GZipMiddleware)
     for name in PAGES:

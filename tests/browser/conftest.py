@@ -14,109 +14,20 @@ The browser is /usr/bin/chromium, or what CHROMIUM names. Without one these test
 CHROMIUM says that there must be one.
 """
 
-import io
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
-import psutil
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from skimage import data
 
-import mdf
-from mdf.client import Job
-from services import keys
-from services.access import Scope
-from services.embedded.stack import Stack
-from services.installation import Installation
-from services.settings import Settings
+from tests.browser.studio import FLAGS, Studio, running
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 PATIENCE = 20_000  # milliseconds that a page may take where a test waits for something
-PHOTO = np.ascontiguousarray(data.astronaut()[32:128, 160:288])
-# Two scales of a few steps: a second or two, once the process is up.
-TINY = {"scales": 2, "iterations": 4, "width": 4, "max_size": 48}
 
 expect.set_options(timeout=PATIENCE)
-
-
-def png(pixels: np.ndarray = PHOTO) -> bytes:
-    """The pixels as a file."""
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
-    return content.getvalue()
-
-
-class Studio:
-    """`mdf serve` with its broker and workers, in a folder and on a port of its own."""
-
-    def __init__(self, stack: Stack, settings: Settings) -> None:
-        self.url = stack.url
-        self.settings = settings
-        self.installation = Installation.open(settings)
-        self.client = mdf.Client(self.url, timeout=30)
-        self._trained: Job | None = None
-
-    def upload(self, pixels: np.ndarray = PHOTO, *, name: str = "astronaut.png") -> str:
-        """The id of an image on the server."""
-        return self.client.images.upload(png(pixels), name=name).id
-
-    def train(self, *, name: str = "astronaut", task: str = "jpeg", **recipe: object) -> Job:
-        """A training, begun: a tiny one, but for what `recipe` changes."""
-        return self.client.train(
-            self.upload(), task, preset="quick", recipe={**TINY, **recipe}, name=name
-        )
-
-    def trained(self) -> Job:
-        """A training that has succeeded; always the same one."""
-        if self._trained is None:
-            self._trained = self.client.jobs.wait(self.train().id, timeout=120)
-            assert self._trained.state == "succeeded", self._trained.error
-        return self._trained
-
-    def make_key(self, owner: str, *scopes: Scope, **quotas: int) -> str:
-        """The token of a new key; from the first one on, which is an admin's, all need one."""
-        with self.installation.database.write() as session:
-            _, token = keys.create(
-                session, name=f"{owner}'s", owner=owner, scopes=scopes, quotas=quotas
-            )
-        return token
-
-    def revoke(self, *owners: str) -> None:
-        """Revoke the keys of these owners."""
-        with self.installation.database.write() as session:
-            mine = [key for key in keys.list_keys(session).items if key.owner in owners]
-            for key in sorted(mine, key=lambda key: "admin" in key.scopes):
-                keys.revoke(session, key.id)
-
-    def forget_keys(self) -> None:
-        """Revoke all keys: from then on nobody needs one."""
-        with self.installation.database.read() as session:
-            owners = {key.owner for key in keys.list_keys(session).items}
-        self.revoke(*owners)
-
-    def kill_api(self) -> None:
-        """End the API's process without a warning; `mdf serve` starts it again."""
-        (api,) = (
-            process
-            for process in psutil.Process().children()
-            if process.status() != psutil.STATUS_ZOMBIE and process.cmdline()[-2:] == ["-m", "api"]
-        )
-        api.kill()
-
-    def close(self) -> None:
-        """Let go of what this process holds; the stack goes on."""
-        self.client.close()
-        self.installation.close()
 
 
 class Watch:
@@ -153,22 +64,8 @@ class Watch:
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A service for the tests of one file: empty at first, and without keys."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = Settings(
-        home=tmp_path_factory.mktemp("studio"),
-        port=port,
-        disk_floor_bytes=0,
-        checkpoint_seconds=0.2,
-        redispatch_seconds=2,
-        webhook_networks="127.0.0.0/8",
-        threads=1,
-    )
-    with Stack(settings) as stack:
-        running = Studio(stack, settings)
-        yield running
-        running.close()
+    with running(tmp_path_factory.mktemp("studio")) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Studio, Watch
+from tests.browser.conftest import Watch
+from tests.browser.studio import Studio
 
 NewPage = Callable[..., Page]
 

@@ -7,7 +7,8 @@ from playwright.sync_api import Page, expect
 
 import mdf.webhooks
 from mdf.client import Client
-from tests.browser.conftest import Studio, Watch
+from tests.browser.conftest import Watch
+from tests.browser.studio import Studio
 
 NewPage = Callable[..., Page]
 
