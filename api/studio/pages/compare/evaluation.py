@@ -355,7 +355,10 @@ class _Comparison:
             field.on("change", lambda event: self._take(event.args), js_handler=_VALUE)
 
     def _draw_values(self, image: ImageScoresOut) -> None:
-        with _scrolling(f"Scores of {image.name}"), ui.element("table").classes("plain-table"):
+        with (
+            _scrolling(f"Scores of {image.name}"),
+            ui.element("table").classes("plain-table compare-values"),
+        ):
             text("caption", f"Scores of {image.name}, {image.width} × {image.height} px")
             with ui.element("thead"), ui.element("tr"):
                 text("th", "Candidate").props("scope=col")
@@ -378,7 +381,7 @@ class _Comparison:
             key=lambda image: image.values[chosen.id][metric.name],
             reverse=not metric.higher_is_better,
         )
-        with ui.element("details"):
+        with ui.element("details").classes("compare-worst"):
             text("summary", f"Images on which {chosen.name} does worst by {metric.label}")
             with ui.element("ol"):
                 for image in ordered[:_WORST]:
