@@ -4,6 +4,21 @@ import { toRaw } from "vue";
 
 const library = () => import("nicegui-echart");
 
+// One chart a frame: many that change at once must not hold up the page.
+const waiting = new Set();
+
+function schedule(chart) {
+  if (waiting.size === 0) requestAnimationFrame(drawNext);
+  waiting.add(chart);
+}
+
+function drawNext() {
+  const [chart] = waiting;
+  waiting.delete(chart);
+  if (waiting.size > 0) requestAnimationFrame(drawNext);
+  chart?.draw();
+}
+
 export default {
   template: `
     <figure class="chart">
@@ -29,7 +44,7 @@ export default {
   watch: {
     options() {
       this.stale = true;
-      this.draw();
+      schedule(this);
     },
   },
   mounted() {
@@ -38,20 +53,21 @@ export default {
     this.sight = new IntersectionObserver(
       (seen) => {
         this.inView = seen[seen.length - 1].isIntersecting;
-        this.draw();
+        schedule(this);
       },
       { rootMargin: "200px" },
     );
     this.sight.observe(this.$refs.plot);
     this.theme = new MutationObserver(() => {
       this.stale = true;
-      this.draw();
+      schedule(this);
     });
     this.theme.observe(document.body, { attributes: true, attributeFilter: ["class"] });
     this.size = new ResizeObserver(() => this.chart?.resize());
     this.size.observe(this.$refs.plot);
   },
   beforeUnmount() {
+    waiting.delete(this);
     for (const observer of [this.sight, this.theme, this.size]) observer.disconnect();
     this.chart?.dispose();
   },
@@ -85,7 +101,7 @@ export default {
           confine: true,
         });
       }
-      this.chart.setOption(options, { replaceMerge: ["series"], lazyUpdate: true });
+      this.chart.setOption(options, { replaceMerge: ["series"] });
     },
   },
 };

@@ -14,8 +14,8 @@ export default {
           </div>
         </figure>
       </div>
-      <div v-if="steps.length > 1" class="film-time">
-        <input type="range" min="0" :max="steps.length - 1" :value="place" :aria-label="'Iteration of ' + title"
+      <div class="film-time" :class="{ still: steps.length < 2 }">
+        <input type="range" min="0" :max="Math.max(1, steps.length - 1)" :value="place" :aria-label="'Iteration of ' + title"
                :aria-valuetext="String(steps[place])" @input="turn(+$event.target.value)" />
         <output class="number">iteration {{ steps[place] }}</output>
       </div>

@@ -82,6 +82,8 @@ def in_words(job: JobOut) -> str:
             return "waits" if job.queue_position is None else f"number {job.queue_position} in line"
         case State.CANCELING | State.FAILED | State.CANCELED | State.EXPIRED:
             return f"stopped at {fraction_of(job):.0%}".replace("%", "\u202f%")
+        case State.RUNNING if job.progress is None:
+            return "starting"
     share = f"{fraction_of(job):.0%}".replace("%", "\u202f%")
     if job.eta_seconds is None:
         return share

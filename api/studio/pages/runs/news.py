@@ -15,7 +15,7 @@ from services.jobs.lifecycle import HELD, TERMINAL, State
 
 # Points of a curve that are asked for at once: what the charts have room for.
 POINTS = 1000
-POINTS_OF_SCALE = 300
+POINTS_OF_SCALE = 200
 _EVENTS = 1000
 
 Point = tuple[int, Mapping[str, float]]  # the iteration, and its values by name

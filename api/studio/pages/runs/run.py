@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.schemas import JobOut
 from api.studio.elements.ids import short_id
-from api.studio.elements.jobs import TYPES, StateBadge, name_of
+from api.studio.elements.jobs import TYPES, StateBadge, fraction_of, name_of
 from api.studio.frame import page, problem_line, style, text
 from api.studio.pages.runs.actions import Actions
 from api.studio.pages.runs.brief import draw_brief, draw_equivalents
@@ -22,6 +22,7 @@ from api.studio.pages.runs.standing import Failure, Standing
 from api.studio.visitor import Visitor
 from api.studio.watching import changes
 from services.errors import NotFoundError, QuotaExceededError
+from services.jobs.lifecycle import State
 
 # What no event tells: the place in line, or that somebody retries a run that has ended.
 _SECONDS_BETWEEN_LOOKS = 3.0
@@ -112,6 +113,7 @@ class _Title:
     """The heading."""
 
     def __init__(self, job: JobOut) -> None:
+        self._told = ""
         with ui.element("div").classes("row"):
             self._name = text("h1", name_of(job))
             self._state = StateBadge(job.state)
@@ -120,8 +122,13 @@ class _Title:
             short_id(job.id)
 
     def show(self, news: News) -> None:
-        """The name or the state may have changed."""
+        """The name or the state may have changed; the tab tells how far it is."""
         name = name_of(news.job)
+        running = news.job.state == State.RUNNING
+        told = f"{fraction_of(news.job):.0%}" if running else news.job.state
+        if told != self._told:
+            self._told = told
+            ui.page_title(f"{told} {name} · MDF studio")
         if self._name.text != name:
             self._name.set_text(name)
         self._state.show(news.job.state)

@@ -101,7 +101,7 @@ def _facts(news: News) -> Mapping[str, Fact | None]:
         "Started": job.started,
         "Ended": job.finished,
         "Deadline": job.deadline,
-        "Priority": f"{job.priority} (−100 to 100, higher first)",
+        "Priority": str(job.priority) if job.priority else None,
     }
 
 
