@@ -4,7 +4,7 @@ const PAUSE = 300; // ms
 
 export default {
   template: `
-    <div class="schema-form">
+    <div class="schema-form" @focusout="tellNow">
       <p v-if="problems['']" class="problem" role="alert">{{ problems[""] }}</p>
       <component
         v-for="group in groups"
@@ -231,8 +231,13 @@ export default {
       clearTimeout(this.waiting);
       this.waiting = setTimeout(this.tell, PAUSE);
     },
+    // What is typed is told before a button beside the form is pressed.
+    tellNow() {
+      if (this.waiting) this.tell();
+    },
     tell() {
       clearTimeout(this.waiting);
+      this.waiting = null;
       this.$emit("given", { ...this.values });
     },
   },
