@@ -220,7 +220,7 @@ def _offer_deletion(visitor: Visitor, loss: Loss) -> None:
         ui.navigate.to("/losses")
 
     consequence = "Its files go with it; its training stays in the list of runs."
-    deletion(loss.name or "this loss", consequence=consequence, act=act)
+    deletion(f"loss {loss.name}" if loss.name else "this loss", consequence=consequence, act=act)
 
 
 @contextmanager

@@ -342,7 +342,8 @@ class _Trial:
                 ends = "0", peak
                 told = (
                     "Squared difference of the activations, averaged over their channels: "
-                    f"{in_words(self._part)}. A number in the table above chooses another map."
+                    f"{in_words(self._part)}. A number in the table above chooses another map. "
+                    "Unpadded convolutions leave out the border."
                 )
             case "direction":
                 ends = f"darker, {peak}", f"brighter, {peak}"
