@@ -1,6 +1,6 @@
 // Restores images through the REST interface, one after the other, and measures what comes back.
-// What is small comes at once; of the rest a job is made, and waited for. A job that was begun
-// before a reload is found again by its Idempotency-Key.
+// What is small comes at once; of the rest a job is made, and waited for. The page is told of the
+// job, and names it when it wants the same after a reload.
 const WAIT = 60; // seconds that a restoration may take without a job
 const ASK_EVERY = 1000; // milliseconds between two looks at a job
 const ENDED = ["succeeded", "failed", "canceled", "expired"];
@@ -11,7 +11,7 @@ export default {
   created() {
     this.restored = new Map(); // by model and image: where the result is, and how long it took
     this.told = new Set();
-    this.attempts = new Map();
+    this.failed = new Set(); // jobs
     this.busy = false;
   },
   mounted() {
@@ -42,38 +42,34 @@ export default {
       this.busy = false;
     },
     again(key) {
-      const { model, image } = this.wanted.find((each) => each.key === key);
-      const name = `${model}-${image}`;
-      this.attempts.set(name, (this.attempts.get(name) ?? 0) + 1);
       this.told.delete(key);
       this.work();
     },
-    async answer({ key, model, image, reference }) {
-      const found = model ? await this.restore(key, model, image) : { src: `/v1/images/${image}/content` };
+    async answer({ key, model, image, reference, job }) {
+      const found = model ? await this.restore(key, model, image, job) : { src: `/v1/images/${image}/content` };
       const told = { src: found.src, seconds: found.seconds ?? null };
       if (!reference) return told;
       this.$emit("result", { key, ...told }); // to be looked at already
       this.$emit("progress", { key, words: "being measured", share: null });
       return { ...told, ...(await measure(found, reference)) };
     },
-    async restore(key, model, image) {
+    async restore(key, model, image, job) {
       const name = `${model}-${image}`;
       if (!this.restored.has(name)) {
         this.$emit("progress", { key, words: "being restored", share: null });
         const began = performance.now();
-        const result = await this.ask(key, model, image, this.attempts.get(name) ?? 0);
+        const result =
+          job && !this.failed.has(job)
+            ? { src: await this.follow(key, job) }
+            : await this.ask(key, model, image);
         this.restored.set(name, { ...result, seconds: (performance.now() - began) / 1000 });
       }
       return this.restored.get(name);
     },
-    async ask(key, model, image, attempt) {
+    async ask(key, model, image) {
       const answer = await request(`/v1/models/${model}/restore?format=png`, {
         method: "POST",
-        headers: {
-          "Content-Type": "application/json",
-          Prefer: `wait=${WAIT}`,
-          "Idempotency-Key": `studio-${model}-${image}-${attempt}`,
-        },
+        headers: { "Content-Type": "application/json", Prefer: `wait=${WAIT}` },
         body: JSON.stringify({ image_id: image }),
       });
       if (answer.status !== 200) return { src: await this.follow(key, (await answer.json()).id) };
@@ -81,14 +77,19 @@ export default {
       return { src: URL.createObjectURL(blob), blob };
     },
     async follow(key, id) {
-      for (;;) {
-        const job = await (await request(`/v1/jobs/${id}`)).json();
-        if (job.state === "succeeded") return `/v1/jobs/${id}/artifacts/restored/content`;
-        if (ENDED.includes(job.state)) throw new Error(job.error?.message ?? `Its job was ${job.state}.`);
-        const share = job.progress?.fraction ?? null;
-        this.$emit("progress", { key, words: `job ${job.state}`, share, job: id });
-        await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
-        if (this.gone) throw new Error("left");
+      try {
+        for (;;) {
+          const job = await (await request(`/v1/jobs/${id}`)).json();
+          if (job.state === "succeeded") return `/v1/jobs/${id}/artifacts/restored/content`;
+          if (ENDED.includes(job.state)) throw new Error(job.error?.message ?? `Its job was ${job.state}.`);
+          const share = job.progress?.fraction ?? null;
+          this.$emit("progress", { key, words: `job ${job.state}`, share, job: id });
+          await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
+          if (this.gone) throw new Error("The page was left.");
+        }
+      } catch (error) {
+        this.failed.add(id); // another try makes another one
+        throw error;
       }
     },
   },

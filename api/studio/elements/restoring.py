@@ -7,12 +7,16 @@ from nicegui.element import Element
 
 
 class Wanted(TypedDict):
-    """One thing to do: `image` through `model`, or as it is, and measured against `reference`."""
+    """One thing to do: `image` through `model`, or as it is, and measured against `reference`.
+
+    `job` does it already, if it was begun on the page before.
+    """
 
     key: str
     image: str
     model: str | None
     reference: str | None
+    job: str | None
 
 
 class Progress(TypedDict):

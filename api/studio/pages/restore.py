@@ -13,7 +13,7 @@ from nicegui import ui
 from sqlalchemy.orm import Session
 
 from api.downloads import read_whole
-from api.studio.elements.image_viewer import ImageViewer, Source
+from api.studio.elements.image_viewer import ImageViewer, Mode, Source
 from api.studio.elements.restoring import Progress, Restoring, Result, Wanted
 from api.studio.elements.thumbnails import thumbnail
 from api.studio.elements.upload import DropZone
@@ -62,6 +62,7 @@ class _State:
     models: list[Model]
     items: list[_Item]
     look: int = 0
+    jobs: dict[tuple[str, str], str] = field(default_factory=dict)  # by image and model
     results: dict[str, Result] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class _State:
             for each in self.items
             if each.reference is not None
         ]
+        query += [("job", ":".join((*pair, job))) for pair, job in self.jobs.items()]
         if self.look:
             query.append(("look", str(self.look)))
         return f"/restore?{urlencode(query)}" if query else "/restore"
@@ -97,15 +99,18 @@ class _State:
                     image=item.image.id,
                     model=None if model is None else model.id,
                     reference=None if item.reference is None else item.reference.id,
+                    job=None if model is None else self.jobs.get((item.image.id, model.id)),
                 )
 
 
 @page("/restore", title="Restore", needs="write")
 async def show(
     visitor: Visitor,
+    *,
     model: Ids = [],  # noqa: B006 - FastAPI's default
     image: Ids = [],  # noqa: B006
     reference: Ids = [],  # noqa: B006
+    job: Ids = [],  # noqa: B006
     look: int = 0,
 ) -> None:
     """The page."""
@@ -124,7 +129,9 @@ async def show(
         ]
         named = [_model(session, each, caller, known) for each in model]
         chosen = [each for each in named if each is not None]
-        return known, stored, _State(chosen, items, max(0, look))
+        begun = [each.split(":") for each in job if each.count(":") == 2]
+        jobs = {(of, by): made for of, by, made in begun}
+        return known, stored, _State(chosen, items, max(0, look), jobs)
 
     known, stored, state = await visitor.read(ask)
     if not known:
@@ -159,7 +166,9 @@ class _Desk:
         with panel("Results", classes="restore-results"):
             self._strip()
             self._advice = text("p", "", classes="quiet")
-            self._viewer = ImageViewer([], height="min(62vh, 640px)", title="Input and results")
+            self._viewer = ImageViewer(
+                [], mode=self._mode, height="min(62vh, 640px)", title="Input and results"
+            )
             self._table()
             self._tools()
         self._restoring = Restoring(
@@ -168,6 +177,11 @@ class _Desk:
             on_problem=self._take_problem,
         )
         self._update()
+
+    @property
+    def _mode(self) -> Mode:
+        """How to begin to compare."""
+        return "side-by-side" if len(self._state.models) > 1 else "slider"
 
     # What is chosen
 
@@ -224,7 +238,7 @@ class _Desk:
     def _take_model(self, model: Model, event: Any) -> None:
         others = [each for each in self._state.models if each.id != model.id]
         self._state.models = [*others, model] if event.args else others
-        self._viewer.set_mode("side-by-side" if len(self._state.models) > 1 else "slider")
+        self._viewer.set_mode(self._mode)
         self._update()
 
     def _look_at(self, place: int) -> None:
@@ -247,6 +261,10 @@ class _Desk:
     def _take_progress(self, progress: Progress) -> None:
         self._state.progress[progress["key"]] = progress
         self._state.problems.pop(progress["key"], None)
+        if "job" in progress:
+            image_id, model_id, _ = progress["key"].split("/")
+            self._state.jobs[image_id, model_id] = progress["job"]
+            ui.navigate.history.replace(self._state.address())
         self._table.refresh()
 
     def _take_result(self, result: Result) -> None:
@@ -319,7 +337,9 @@ class _Desk:
         if current is None or not self._state.models:
             return
         metrics = _metrics(self._state, current)
-        with ui.element("div").classes("scroll"), ui.element("table").classes("plain-table"):
+        scroll = ui.element("div").classes("scroll").props("tabindex=0 role=region")
+        scroll.props["aria-label"] = "What came of it"
+        with scroll, ui.element("table").classes("plain-table"):
             with ui.element("thead"), ui.element("tr"):
                 text("th", current.image.name).props("scope=col")
                 for label, better in metrics.values():

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, get_args
 from urllib.parse import quote
 
 from nicegui import ui
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from api.studio.elements.pipeline import PipelineBuilder
@@ -27,7 +28,7 @@ from services.names import CONTROL
 from services.phase2.objective import AnyLoss, Single
 from services.phase2.presets import PRESETS, PresetName
 from services.phase2.recipe import RestorationTraining, resolve
-from services.phase2.tasks import SuperResolution
+from services.phase2.tasks import AnyTask, SuperResolution
 from services.restorers.networks import AnyNetwork
 
 Json = dict[str, Any]
@@ -38,7 +39,14 @@ _PERCEPTUAL = ("vgg", "lpips")
 _SINGLES: dict[str, type[BaseModel]] = {
     each.model_fields["kind"].default: each for each in get_args(Single)
 }
-_loss = TypeAdapter[Any](AnyLoss)
+_PARTS = {
+    "dataset_id": TypeAdapter[Any](str),
+    "preset": TypeAdapter[Any](PresetName),
+    "task": TypeAdapter[Any](AnyTask),
+    "network": TypeAdapter[Any](AnyNetwork),
+    "loss": TypeAdapter[Any](AnyLoss),
+    "recipe": TypeAdapter[Any](dict[str, JsonValue]),
+}
 _spec = TypeAdapter[RestorationTraining](RestorationTraining)
 
 
@@ -68,7 +76,9 @@ async def show(
         empty("It takes images to train on first.", action="Upload a data set", to="/datasets")
         return
     chosen = _read(spec)
-    chosen.setdefault("dataset_id", dataset or ready[0].id)
+    known = [each.id for each in ready]
+    if chosen.get("dataset_id") not in known:
+        chosen["dataset_id"] = dataset if dataset in known else known[0]
     chosen.setdefault("preset", preset if preset in PRESETS else FIRST_PRESET)
     if loss:
         chosen.setdefault("loss", {"kind": "mdf", "loss_id": loss})
@@ -86,14 +96,20 @@ class _Form:
         self._ready = {each.id: f"{each.name} ({count(each.images, 'image')})" for each in ready}
         self._trained = trained
         self._name = ""
-        self._draw()
+        self._parts()
+        with ui.element("div").classes("training-end"):
+            self._problem = problem_line()
+            with ui.element("div").classes("row"):
+                self._go = button("Train", self._submit, classes="button")
+                text("span", "Its run shows how it gets on.", classes="quiet")
+        self._check()
 
     @property
     def _preset(self) -> Any:
         return PRESETS[self._chosen["preset"]]
 
     @ui.refreshable_method
-    def _draw(self) -> None:
+    def _parts(self) -> None:
         with ui.element("div").classes("training-form"):
             with panel("Data and preset"):
                 self._offer_data()
@@ -105,12 +121,6 @@ class _Form:
                 self._offer_loss()
             with panel("Training", classes="wide"):
                 self._offer_recipe()
-        with ui.element("div").classes("training-end"):
-            self._problem = problem_line()
-            with ui.element("div").classes("row"):
-                self._go = button("Train", self._submit, classes="button")
-                text("span", "Its run shows how it gets on.", classes="quiet")
-        self._check()
 
     def _offer_data(self) -> None:
         _select(
@@ -126,6 +136,7 @@ class _Form:
             field.props["value"] = self._name
             field.on("change", lambda event: setattr(self, "_name", event.args), js_handler=_VALUE)
 
+    @ui.refreshable_method
     def _offer_task(self) -> None:
         own = self._preset.task.model_dump(mode="json")
         given = self._chosen.get("task")
@@ -156,6 +167,7 @@ class _Form:
             on_change=take,
         )
 
+    @ui.refreshable_method
     def _offer_loss(self) -> None:
         own = self._preset.loss.model_dump(mode="json")
         options = {"": f"As the preset: {words.loss(own)}"}
@@ -203,17 +215,18 @@ class _Form:
         self._chosen = {key: self._chosen[key] for key in kept if key in self._chosen}
         self._chosen["preset"] = name
         self._keep()
-        self._draw.refresh()
+        self._parts.refresh()
+        self._check()
 
     def _take_task(self, own: Json, choice: str) -> None:
         self._set("task", own if choice else None)
-        self._draw.refresh()
+        self._offer_task.refresh()
 
     def _take_built_task(self, task: Json) -> None:
         before = self._chosen["task"]["kind"]
         self._set("task", task)
         if "sisr" in (before, task["kind"]) and before != task["kind"]:
-            self._draw.refresh()
+            self._offer_task.refresh()
 
     def _take_loss(self, choice: str) -> None:
         if not choice:
@@ -222,7 +235,7 @@ class _Form:
             self._set("loss", {"kind": choice})
         else:
             self._set("loss", {"kind": "mdf", "loss_id": choice})
-        self._draw.refresh()
+        self._offer_loss.refresh()
 
     def _set(self, name: str, value: Any) -> None:
         if value:
@@ -299,14 +312,16 @@ def _select(label: str, options: Mapping[str, str], chosen: str, act: Any) -> No
 
 
 def _read(spec: str) -> Json:
-    """What the address has of the spec, as far as it can be drawn."""
+    """What the address has of the spec, as far as it can be drawn; its parts may be at odds."""
     try:
-        chosen = json.loads(spec) if spec else {}
-        if not isinstance(chosen, dict):
-            return {}
-        _spec.validate_python({"dataset_id": "", "preset": FIRST_PRESET, **chosen})
+        given = json.loads(spec) if spec else {}
     except (ValueError, RecursionError):
         return {}
+    chosen = {}
+    for name, part in _PARTS.items():
+        if isinstance(given, dict) and name in given:
+            with suppress(ValidationError):
+                chosen[name] = part.dump_python(part.validate_python(given[name]), mode="json")
     return chosen
 
 

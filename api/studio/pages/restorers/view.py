@@ -67,7 +67,8 @@ def _show_facts(model: Model) -> None:
         with ui.element("dd"):
             short_id(model.id)
         text("dt", "Network")
-        detail = ", ".join(_in_words(name, value) for name, value in manifest["network"].items())
+        known = {name: value for name, value in manifest["network"].items() if name != "kind"}
+        detail = ", ".join(_in_words(name, value) for name, value in known.items())
         text("dd", f"{words.network(manifest['network'])} ({detail})")
         text("dt", "Loss")
         text("dd", words.loss(manifest["loss"]))
