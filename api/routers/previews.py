@@ -1,5 +1,6 @@
 """`/v1/images/{id}/preview` and `/distorted`: what people look at before they train."""
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 import anyio
@@ -14,6 +15,7 @@ from api.routers.images import ImageId
 from api.runtime import Runtime, Shared
 from services import previews
 from services.access import Caller
+from services.blobs import Blobs
 from services.images import catalogue
 from services.phase1.recipe import Task
 from services.previews import MAX_SIDE, NATURAL, Size, Window
@@ -117,7 +119,13 @@ async def _excerpt(
     def work() -> bytes:
         with shared.installation.database.read() as session:
             blob = catalogue.get(session, image_id, caller).blob
-        return previews.excerpt(read_whole(shared.installation.blobs, blob), window, size)
+        return _cut(shared.installation.blobs, blob, window, size)
 
     async with shared.decoders:
         return await anyio.to_thread.run_sync(work)
+
+
+@lru_cache(maxsize=8)
+def _cut(blobs: Blobs, blob: str, window: Window, size: Size) -> bytes:
+    """A part of a stored image. A slider asks for the same one again and again."""
+    return previews.excerpt(read_whole(blobs, blob), window, size)
