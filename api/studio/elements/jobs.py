@@ -48,7 +48,7 @@ class ProgressBar(ui.element):
         with self:
             self._bar = ui.element("progress").props("max=1")
             self._bar.props["aria-label"] = f"Progress of {job.name or job.id}"
-            self._words = text("span", "", classes="number")
+            self._words = text("span", "")
         self.show(job)
 
     def show(self, job: JobOut) -> None:

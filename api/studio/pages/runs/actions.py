@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.schemas import JobChange, JobOut
 from api.studio.elements.dialogs import dialog
+from api.studio.elements.forms import field
 from api.studio.elements.jobs import name_of
-from api.studio.frame import button, problem_line, telling, text
+from api.studio.frame import button, telling, text
 from api.studio.pages.runs.news import News
 from api.studio.visitor import Visitor
 from services.access import Caller
@@ -39,33 +41,44 @@ _FINISH = {
 
 
 class Actions:
-    """The buttons; which of them are there follows the state."""
+    """The buttons; which of them are there follows the state.
+
+    Args:
+        visitor: whose they are.
+        job: what they act on.
+        problem: where what is refused is told.
+        refresh: shows what has come of it.
+    """
 
     def __init__(
-        self, visitor: Visitor, job: JobOut, refresh: Callable[[], Awaitable[None]]
+        self,
+        visitor: Visitor,
+        job: JobOut,
+        *,
+        problem: TextElement,
+        refresh: Callable[[], Awaitable[None]],
     ) -> None:
         self._visitor = visitor
         self._job_id = job.id
+        self._problem = problem
         self._refresh = refresh
         self._places: dict[str, ui.element] = {}
-        with ui.element("div").classes("row actions"):
-            with self._place("pause"):
-                button("Pause", lambda: self._steer(requests.pause))
-            with self._place("resume"):
-                button("Resume", lambda: self._steer(requests.resume), classes="button")
-            with self._place("retry"):
-                button("Retry", lambda: self._steer(requests.retry), classes="button")
-            if job.type in FINISHABLE:
-                with self._place("finish"):
-                    self._ask_to_finish(job)
-            with self._place("cancel"):
-                self._ask_to_cancel()
-            self._ask_name(job)
-            with self._place("prioritise"):
-                self._ask_priority(job)
-            with self._place("delete"):
-                self._ask_to_delete(job)
-        self._problem = problem_line()
+        with self._place("pause"):
+            button("Pause", lambda: self._steer(requests.pause))
+        with self._place("resume"):
+            button("Resume", lambda: self._steer(requests.resume), classes="button")
+        with self._place("retry"):
+            button("Retry", lambda: self._steer(requests.retry), classes="button")
+        if job.type in FINISHABLE:
+            with self._place("finish"):
+                self._ask_to_finish(job)
+        with self._place("cancel"):
+            self._ask_to_cancel()
+        self._ask_name(job)
+        with self._place("prioritise"):
+            self._ask_priority(job)
+        with self._place("delete"):
+            self._ask_to_delete(job)
 
     def show(self, news: News) -> None:
         """The state has changed, perhaps."""
@@ -132,7 +145,7 @@ class Actions:
             await self._change(name=fields["name"])
 
         with dialog("Rename …", title="Rename this run", act=rename, does="Rename"):
-            _field("name", "Name", value=job.name, maxlength="200")
+            field("name", "Name", value=job.name, maxlength=200)
 
     def _ask_priority(self, job: JobOut) -> None:
         async def prioritise(fields: Mapping[str, str]) -> None:
@@ -140,16 +153,16 @@ class Actions:
 
         with dialog("Priority …", title="Its place in line", act=prioritise, does="Move it"):
             least, most = _PRIORITIES
-            _field(
+            field(
                 "priority",
                 f"Priority, {least} to {most}",
+                help="Among your own runs, a higher priority goes first.",
                 value=str(job.priority),
                 type="number",
-                min=str(least),
-                max=str(most),
-                required="",
+                min=least,
+                max=most,
+                required=True,
             )
-            text("p", "Among your own runs, a higher priority goes first.", classes="help quiet")
 
     async def _steer(self, request: _Request) -> None:
         """Ask it of the job, and tell the workers if it waits for one now."""
@@ -186,11 +199,3 @@ _DELETED = (
     "Its log, curves, pictures and files go, and the comparison if it is one. The loss, the model "
     "or the data set that it made stays."
 )
-
-
-def _field(name: str, label: str, **attributes: str) -> None:
-    with ui.element("div").classes("field"):
-        caption = text("label", label)
-        field = ui.element("input").classes("text")
-        field.props.update(name=name, **attributes)
-        caption.props["for"] = field.html_id

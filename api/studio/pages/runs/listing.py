@@ -19,7 +19,7 @@ from services.errors import NotFoundError
 from services.jobs import queries
 from services.jobs.lifecycle import State
 
-_COLUMNS = ("Name", "Kind", "State", "Progress", "Submitted", "Result")
+_COLUMNS = ("Name", "State", "Progress", "Kind", "Submitted", "Result")
 _ROWS = 25
 _SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -147,11 +147,11 @@ class _Row:
             with ui.element("td"):
                 self._name = link(name_of(job), f"/runs/{job.id}")
                 text("div", _work(job), classes="quiet")
-            text("td", TYPES[job.type])
             with ui.element("td"):
                 self._state = StateBadge(job.state)
             with ui.element("td"):
                 self._progress = ProgressBar(job)
+            text("td", TYPES[job.type])
             with ui.element("td"):
                 moment(job.created)
             with ui.element("td"):
@@ -165,6 +165,7 @@ class _Row:
         if self._name.text != name_of(job):
             self._name.set_text(name_of(job))
         words, to = made_by(job) or ("", "")
+        self._made.set_visibility(bool(words))
         if self._made.text != words:
             self._made.props["href"] = to
             self._made.set_text(words)

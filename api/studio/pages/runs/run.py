@@ -62,9 +62,14 @@ class Run:
         with ui.element("div").classes("page-head"):
             self._parts.append(_Title(job))
         self._problem = problem_line()
-        if self._visitor.may_write:
-            self._parts.append(Actions(self._visitor, job, self.refresh))
-        self._parts += [Failure(), Result(), Standing(news)]
+        refused = problem_line()
+        with ui.element("div").classes("row actions"):
+            self._parts.append(Result())
+            if self._visitor.may_write:
+                self._parts.append(
+                    Actions(self._visitor, job, problem=refused, refresh=self.refresh)
+                )
+        self._parts += [Failure(), Standing(news)]
         match job.type:
             case "discriminator_training":
                 self._parts.append(await Scales.of(self._visitor, job))

@@ -96,7 +96,7 @@ def _facts(news: News) -> Mapping[str, Fact | None]:
         "Ran for": wording.span(job.run_seconds) if job.attempt else None,
         "Attempt": attempts if job.attempt > 1 else None,
         "Last checkpoint": job.checkpoint_at,
-        "Its size": size,
+        "Checkpoint size": size,
         "Submitted": job.created,
         "Started": job.started,
         "Ended": job.finished,
