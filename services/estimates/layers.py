@@ -60,10 +60,12 @@ def restorer(network: AnyNetwork, height: int, width: int) -> Iterator[Layer]:
             yield Layer(network.middle_kernel, first, second, rows, columns)
             yield Layer(5, second, network.channels, rows, columns)
         case Edsr():
+            yield Layer(1, 3, 3, rows, columns)  # the mean colour is taken away
             inner = (network.width,) * (2 * network.blocks + 2)
             yield from _stack(3, 3, inner, rows, columns)
             yield from _upsampler(network.width, network.scale, rows, columns)
             yield Layer(3, network.width, 3, height, width)
+            yield Layer(1, 3, 3, height, width)
         case SrResNet():
             yield Layer(9, 3, network.width, rows, columns)
             inner = (network.width,) * (2 * network.blocks + 1)

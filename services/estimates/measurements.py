@@ -40,8 +40,8 @@ def note(session: Session, job: Job) -> None:
     except Exception:  # noqa: BLE001 - a figure less is no reason to lose a training
         _log.exception("the work of job %s cannot be counted", job.id)
         return
-    worker = session.get(Worker, job.lease_holder)
-    device = CPU if worker is None else kind_of(worker.device)
+    holder = select(Worker.device).where(Worker.id == job.lease_holder)
+    device = kind_of(session.scalar(holder) or CPU)
     session.add(
         Measurement(
             id=new_id("msr"),

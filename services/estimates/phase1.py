@@ -34,7 +34,7 @@ def iteration(recipe: Recipe, scale: int, size: Size, distortions: int) -> Work:
     made = steps[0] + 3 * steps[1] - 1
     distorted = distortions * (sum(steps) - 1)
     width, height = size
-    return judge * judged + make * made + Work(images=distorted, pixels=distorted * width * height)
+    return judge * judged + make * made + Work(pixels=distorted * width * height)
 
 
 def held_values(recipe: Recipe, sizes: Sequence[Size]) -> float:

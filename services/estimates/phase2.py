@@ -75,7 +75,7 @@ def iteration(plan: RestorerPlan, losses: Mapping[str, Discriminators]) -> Work:
         multiply_adds=of_patch.multiply_adds * recipe.batch,
         values=of_patch.values * recipe.batch + _updated(plan, network),
     )
-    return step + Work(images=recipe.batch, pixels=recipe.batch * side**2)
+    return step + Work(pixels=recipe.batch * side**2)
 
 
 def held(
@@ -106,7 +106,7 @@ def _validation(plan: RestorerPlan, images: Images, losses: Mapping[str, Discrim
     return (
         forward(restorer(plan.network, side, side))
         + _comparison(plan, side, losses) * 0.5  # without gradient
-        + Work(values=3 * metrics * side**2, images=1, pixels=side**2)
+        + Work(values=3 * metrics * side**2, pixels=side**2)
     )
 
 

@@ -17,8 +17,7 @@ class Work:
     layers: float = 0.0  # passes through one layer
     multiply_adds: float = 0.0
     values: float = 0.0  # written by layers
-    images: float = 0.0  # degraded on the CPU, one by one
-    pixels: float = 0.0  # of those
+    pixels: float = 0.0  # of images that are degraded on the CPU
 
     def __add__(self, other: Self) -> Self:
         return type(self)(*map(sum, zip(astuple(self), astuple(other), strict=True)))
