@@ -61,6 +61,12 @@ def evaluate(
         int | None,
         typer.Option("--images", min=1, help="Take at most so many.", show_default="100"),
     ] = None,
+    crop: Annotated[
+        int | None,
+        typer.Option(
+            "--crop", min=32, help="Of larger images, the centre, px.", show_default="2048"
+        ),
+    ] = None,
     random_seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Of the degradation.", show_default="0")
     ] = None,
@@ -90,6 +96,7 @@ def evaluate(
             losses=loss_ids,
             task=wanted,
             images=images,
+            crop=crop,
             random_seed=random_seed,
             name=name,
         )

@@ -46,7 +46,8 @@ def train_restorer_here(
         validation: folder with those to validate on; else some of `source` are held out.
         start_from: file of the model to start from.
         preset: what to start from.
-        parts: task, network and loss that replace the preset's; an MDF loss names its file.
+        parts: task, network and loss that replace the preset's, and the share that is held out;
+            an MDF loss names its file.
         recipe: hyperparameters that differ.
         folder: where the results go.
         stem: how their names begin.

@@ -82,6 +82,16 @@ def restore_train(
             show_default="a tenth of DATASET, held out",
         ),
     ] = None,
+    validation_share: Annotated[
+        float | None,
+        typer.Option(
+            "--validation-share",
+            min=0.0,
+            max=0.5,
+            help="Of DATASET, held out instead.",
+            show_default="0.1",
+        ),
+    ] = None,
     start_from: Annotated[
         str | None, typer.Option("--start-from", metavar="MODEL", help="Begin with its weights.")
     ] = None,
@@ -125,6 +135,8 @@ def restore_train(
         "loss": loss and read_loss(loss),
     }
     parts: dict[str, Any] = {part: value for part, value in given.items() if value}
+    if validation_share is not None:
+        parts["validation_share"] = validation_share
     recipe = read_settings(settings)
     if local:
         from mdf.commands.local_restoration import train_restorer_here

@@ -86,6 +86,7 @@ SPECS_TO_COPY: dict[str, AnySpec] = {
     ),
     "restorer, enlarged": restorer(
         preset="quick-edsr-sisr",
+        validation_share=0.25,
         task={"kind": "sisr", "factor": 2},
         network={"kind": "edsr", "scale": 2},
     ),
@@ -99,6 +100,7 @@ SPECS_TO_COPY: dict[str, AnySpec] = {
         metrics=["ssim", "lpips"],
         loss_ids=[LOSS],
         images=7,
+        crop=64,
         random_seed=3,
     ),
 }
@@ -185,7 +187,11 @@ def test_the_call_asks_for_the_same(spec: AnySpec) -> None:
 
 
 def test_what_has_no_option_has_no_command() -> None:
-    assert command(stored(restorer(validation_share=0.2)), DEFAULT_ADDRESS) is None
+    by_losses_alone = Evaluation(
+        model_ids=[MODEL], dataset_id=DATASET, task={"kind": "jpeg"}, metrics=[], loss_ids=[LOSS]
+    )
+
+    assert command(stored(by_losses_alone), DEFAULT_ADDRESS) is None
 
 
 def test_the_key_is_taken_from_the_environment() -> None:

@@ -102,11 +102,11 @@ def command(job: Job, address: str) -> str | None:
     match job.type:
         case "discriminator_training":
             file, words = _train(spec)
-        case "restoration_training" if "validation_share" not in spec:
+        case "restoration_training":
             file, words = _restore_train(spec)
         case "restoration":
             file, words = [], _restore(spec)
-        case "evaluation" if job.spec["metrics"] and "crop" not in spec:
+        case "evaluation" if job.spec["metrics"]:
             file, words = _evaluate(spec)
         case _:
             return None
@@ -139,6 +139,8 @@ def _restore_train(spec: Json) -> tuple[list[str], list[str]]:
         words.append(_option("--loss", _loss(spec["loss"])))
     if "validation_dataset_id" in spec:
         words.append(_option("--validation", spec["validation_dataset_id"]))
+    if "validation_share" in spec:
+        words.append(_option("--validation-share", spec["validation_share"]))
     if "start_from" in spec:
         words.append(_option("--start-from", spec["start_from"]))
     return file, [*words, *_settings(spec.get("recipe", {}))]
@@ -166,6 +168,8 @@ def _evaluate(spec: Json) -> tuple[list[str], list[str]]:
         words += task
     if "images" in spec:
         words.append(_option("--images", spec["images"]))
+    if "crop" in spec:
+        words.append(_option("--crop", spec["crop"]))
     if "random_seed" in spec:
         words.append(_option("--seed", spec["random_seed"]))
     return file, words
