@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.routers.jobs import described
-from api.runtime import Runtime
 from api.schemas import JobOut
 from api.studio.elements.jobs import TYPES, ProgressBar, StateBadge, name_of, step_in_words
 from api.studio.elements.thumbnails import fitted, preview_address
@@ -53,7 +52,8 @@ async def show(visitor: Visitor, image: str | None = None, task: str | None = No
     """The page."""
     style("home")
     now = await _look(visitor)
-    if not now.active and not now.ended and visitor.may_write:
+    is_start = visitor.may_write and not (now.active or now.ended)
+    if is_start:
         await start.draw(visitor, image_id=image, written_task=task)
     else:
         with ui.element("div").classes("home-head"):
@@ -61,40 +61,37 @@ async def show(visitor: Visitor, image: str | None = None, task: str | None = No
             if visitor.may_write:
                 link("Train a loss", "/seed", classes="button")
     troubles = ui.element("div").classes("home-troubles")
-    if now.active or now.ended:
+    if not is_start:
         with ui.element("div").classes("home-jobs"):
-            active = _Listed("Running and waiting", _Active, _NOTHING_RUNS)
+            active = _Listed("Running and waiting", _Active, "Nothing runs and nothing waits.")
             ended = _Listed("Finished lately", _Ended, "Nothing has finished yet.")
         link("All runs", "/runs")
     with ui.element("div").classes("columns"):
         workers = _Listed("Workers", _Slot, "No worker is there: jobs wait until one starts.")
         stored = _Stored()
 
-    async def refresh() -> None:
-        show_all(await _look(visitor))
-
     def show_all(seen: _Now) -> None:
-        if seen.active or seen.ended:
-            if not (now.active or now.ended):  # the first job of all
-                ui.navigate.to("/")
-                return
+        if not is_start:
             active.show({job.id: _Pictured(job, seen) for job in seen.active})
             ended.show({job.id: _Pictured(job, seen) for job in seen.ended})
+        elif seen.active or seen.ended:  # the first job of all
+            ui.navigate.to("/")
         workers.show({slot.worker.id: slot for slot in seen.slots})
-        stored.show_free(seen.free_bytes)
-        _tell_troubles(troubles, seen.troubles)
+        stored.show_free(visitor.runtime.installation.blobs.free_bytes())
 
-    show_all(now)
-    stored.show(await visitor.read(_count_stored))
-    ui.timer(_SECONDS, refresh, immediate=False)
+    async def refresh() -> None:
+        faulty = await _faulty_parts(visitor)
+        _tell_troubles(troubles, [_PARTS[part] for part in faulty])
+        if "database" not in faulty:
+            show_all(await _look(visitor))
 
-    async def count_again() -> None:
+    async def count_stored() -> None:
         stored.show(await visitor.read(_count_stored))
 
-    ui.timer(_STORED_SECONDS, count_again, immediate=False)
-
-
-_NOTHING_RUNS = "Nothing runs and nothing waits."
+    show_all(now)
+    await count_stored()
+    ui.timer(_SECONDS, refresh)
+    ui.timer(_STORED_SECONDS, count_stored, immediate=False)
 
 
 @dataclass(frozen=True)
@@ -113,8 +110,6 @@ class _Now:
     ended: Sequence[JobOut]
     slots: Sequence[_Held]
     pictures: Mapping[str, str]  # addresses, by job
-    free_bytes: int | None
-    troubles: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -137,11 +132,8 @@ class _Pictured:
 
 
 async def _look(visitor: Visitor) -> _Now:
-    runtime = visitor.runtime
-    checks = await runtime.readiness.checks()
-    troubles = [_PARTS[part] for part, state in checks.items() if state != "ok"]
-
     def ask(session: Session, caller: Caller) -> _Now:
+        runtime = visitor.runtime
         active = described(session, queries.list_active(session, caller, limit=_ACTIVE), runtime)
         ended = described(session, queries.list_ended(session, caller, limit=_ENDED), runtime)
         jobs = {job.id: job for job in active}
@@ -149,14 +141,14 @@ async def _look(visitor: Visitor) -> _Now:
             _Held(worker, jobs.get(job_id or ""))
             for worker, job_id in census.workers(session, caller)
         ]
-        pictures = _pictures(session, caller, [*active, *ended])
-        return _Now(active, ended, slots, pictures, _free_bytes(runtime), troubles)
+        return _Now(active, ended, slots, _pictures(session, caller, [*active, *ended]))
 
     return await visitor.read(ask)
 
 
-def _free_bytes(runtime: Runtime) -> int | None:
-    return runtime.installation.blobs.free_bytes()
+async def _faulty_parts(visitor: Visitor) -> list[str]:
+    checks = await visitor.runtime.readiness.checks()
+    return [part for part, state in checks.items() if state != "ok"]
 
 
 def _pictures(session: Session, caller: Caller, jobs: Sequence[JobOut]) -> dict[str, str]:
