@@ -57,7 +57,11 @@ def draw_contact_sheet(history: Sequence[ScaleHistory], *, title: str) -> bytes:
                 curves.tick_params(labelleft=False, which="both")
     lines = [line for axes in first[3:] for line in axes.get_lines() if line.get_gid() == "curve"]
     figure.legend(
-        handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=_NORMAL
+        handles=lines,
+        loc="outside lower center",
+        ncols=len(lines) if columns > 4 else 3,  # a sheet of few columns is narrow
+        frameon=False,
+        fontsize=_NORMAL,
     )
     buffer = io.BytesIO()
     canvas.print_figure(buffer, format="png", metadata={"Software": None})

@@ -119,14 +119,19 @@ def test_losses_are_compared_imported_and_deleted(
 ) -> None:
     image = client.images.upload(seed_file)
     noise = client.images.synthesize("pink-noise", width=image.width, height=image.height)
-    comparison = client.losses.compare(str(trained.loss_id), noise.id, image.id, maps=True)
+    comparison = client.losses.compare(
+        str(trained.loss_id), noise.id, image.id, maps=True, gradient=True
+    )
     assert comparison.value == pytest.approx(sum(t.value for t in comparison.terms), rel=1e-4)
     assert len(comparison.maps) == len(comparison.terms)
+    assert comparison.gradient is not None
+    assert comparison.gradient.peak > 0
     file = client.losses.download(str(trained.loss_id), tmp_path / "mine.safetensors")
     imported = client.losses.import_file(file, name="copy")
     assert imported.name == "copy"
     assert imported.sha256 == sha256(file.read_bytes()).hexdigest()
-    assert client.losses.card(imported.id).startswith("#")
+    assert client.losses.rename(imported.id, "faces").name == "faces"
+    assert client.losses.card(imported.id).startswith("# faces")
     client.losses.delete(imported.id)
     with pytest.raises(ApiError, match=imported.id) as refusal:
         client.losses.get(imported.id)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import Result
 
 from mdf.client import Job
@@ -55,6 +56,10 @@ def test_a_loss_is_imported_compared_and_removed(
     assert table.stdout.startswith("loss  ")
     assert table.stdout.splitlines()[1].startswith("SCALE")
     assert len(list((tmp_path / "maps").glob("scale-*.png"))) > 2
+    push = tmp_path / "push.png"
+    mdf_command("losses", "compare", loss_id, noise, seed_file, "--gradient", push)
+    with Image.open(push) as picture:
+        assert picture.size == (160, 128)
     told = mdf_command("losses", "rm", loss_id).stderr
     assert re.fullmatch(rf"removed {loss_id}: [\d.]+ [kM]?B freed\n", told)
     gone = mdf_command("losses", "get", loss_id)
