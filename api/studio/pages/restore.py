@@ -243,7 +243,9 @@ class _Desk:
 
     def _look_at(self, place: int) -> None:
         self._state.look = place
-        self._update()
+        for at, pick in enumerate(self._picks):  # in place: the focus stays where it is
+            pick.props["aria-pressed"] = str(at == place).lower()
+        self._update(strip=False)
 
     def _remove(self, place: int) -> None:
         del self._state.items[place]
@@ -278,10 +280,11 @@ class _Desk:
         self._state.progress.pop(key, None)
         self._table.refresh()
 
-    def _update(self) -> None:
+    def _update(self, *, strip: bool = True) -> None:
         ui.navigate.history.replace(self._state.address())
         self._restoring.want(list(self._state.wanted()))
-        self._strip.refresh()
+        if strip:
+            self._strip.refresh()
         self._table.refresh()
         self._tools.refresh()
         self._show_current()
@@ -316,6 +319,7 @@ class _Desk:
     @ui.refreshable_method
     def _strip(self) -> None:
         """The chosen images; one of them is looked at."""
+        self._picks: list[ui.element] = []
         if not self._state.items:
             return
         with ui.element("ul").classes("restore-strip"):
@@ -325,6 +329,7 @@ class _Desk:
                     pick = button("", partial(self._look_at, place), classes="restore-pick")
                     pick.props["aria-label"] = f"Look at {name}"
                     pick.props["aria-pressed"] = str(item is self._state.current).lower()
+                    self._picks.append(pick)
                     with pick:
                         thumbnail(item.image, side=_THUMBNAIL)
                     drop = button("Remove", partial(self._remove, place), classes="plain small")

@@ -96,7 +96,10 @@ class _Form:
         self._ready = {each.id: f"{each.name} ({count(each.images, 'image')})" for each in ready}
         self._trained = trained
         self._name = ""
-        self._parts()
+        with ui.element("div").classes("training-form"):
+            with panel("Data and preset"):
+                self._offer_data()
+            self._parts()
         with ui.element("div").classes("training-end"):
             self._problem = problem_line()
             with ui.element("div").classes("row"):
@@ -110,17 +113,17 @@ class _Form:
 
     @ui.refreshable_method
     def _parts(self) -> None:
-        with ui.element("div").classes("training-form"):
-            with panel("Data and preset"):
-                self._offer_data()
-            with panel("What it undoes"):
-                self._offer_task()
-            with panel("Network"):
-                self._offer_network()
-            with panel("Loss"):
-                self._offer_loss()
-            with panel("Training", classes="wide"):
-                self._offer_recipe()
+        """What a preset has, and may be replaced."""
+        with panel("What it undoes"):
+            self._offer_task()
+            self._task_fields()
+        with panel("Network"):
+            self._offer_network()
+        with panel("Loss"):
+            self._offer_loss()
+            self._loss_fields()
+        with panel("Training", classes="wide"):
+            self._offer_recipe()
 
     def _offer_data(self) -> None:
         _select(
@@ -136,21 +139,25 @@ class _Form:
             field.props["value"] = self._name
             field.on("change", lambda event: setattr(self, "_name", event.args), js_handler=_VALUE)
 
-    @ui.refreshable_method
     def _offer_task(self) -> None:
         own = self._preset.task.model_dump(mode="json")
         given = self._chosen.get("task")
         options = {"": f"As the preset: {words.task(own)}", "other": "Something else"}
         _select("Degradation", options, "other" if given else "", partial(self._take_task, own))
-        if not given:
+
+    @ui.refreshable_method
+    def _task_fields(self) -> None:
+        given = self._chosen.get("task")
+        if given is None:
             return
         if given["kind"] in ("denoising", "jpeg", "sisr", "custom"):
             PipelineBuilder(_plain_task(given), self._take_built_task)
         if given["kind"] == "sisr":
+            usual = SuperResolution().model_dump(mode="json")
             SchemaForm(
                 SuperResolution,
-                given=given,
-                defaults=SuperResolution().model_dump(mode="json"),
+                given=_differing(given, usual),
+                defaults=usual,
                 on_change=lambda values: self._set("task", {**values, "kind": "sisr"}),
             )
 
@@ -159,15 +166,14 @@ class _Form:
             self._set("network", merged(own, values)["network"] if values else None)
 
         own = {"network": self._preset.network.model_dump(mode="json")}
-        given = self._chosen.get("network")
+        differing = _differing(self._chosen.get("network", own["network"]), own["network"])
         SchemaForm(
             _NetworkForm,
-            given={"network": given} if given else {},
+            given={"network": differing} if differing else {},
             defaults=own,
             on_change=take,
         )
 
-    @ui.refreshable_method
     def _offer_loss(self) -> None:
         own = self._preset.loss.model_dump(mode="json")
         options = {"": f"As the preset: {words.loss(own)}"}
@@ -178,12 +184,14 @@ class _Form:
                 options[kind] = words.LOSSES[kind]
         given = self._chosen.get("loss") or {}
         kind = given.get("kind", "")
-        _select(
-            "Loss",
-            options,
-            given.get("loss_id", kind),
-            self._take_loss,
-        )
+        if kind in ("sum", "schedule"):  # of an address: nothing here makes one
+            options[kind] = words.loss(given)
+        _select("Loss", options, given.get("loss_id", kind), self._take_loss)
+
+    @ui.refreshable_method
+    def _loss_fields(self) -> None:
+        given = self._chosen.get("loss") or {}
+        kind = given.get("kind", "")
         if kind in _PERCEPTUAL and not self._has_perceptual_weights():
             text(
                 "p",
@@ -192,10 +200,11 @@ class _Form:
                 classes="note",
             )
         if kind in _SINGLES and len(_SINGLES[kind].model_fields) > 1 and kind != "mdf":
+            usual = _SINGLES[kind]().model_dump(mode="json")
             SchemaForm(
                 _SINGLES[kind],
-                given={name: value for name, value in given.items() if name != "kind"},
-                defaults=_SINGLES[kind]().model_dump(mode="json"),
+                given=_differing(given, usual),
+                defaults=usual,
                 on_change=lambda values: self._set("loss", {**values, "kind": kind}),
             )
 
@@ -220,13 +229,13 @@ class _Form:
 
     def _take_task(self, own: Json, choice: str) -> None:
         self._set("task", own if choice else None)
-        self._offer_task.refresh()
+        self._task_fields.refresh()
 
     def _take_built_task(self, task: Json) -> None:
         before = self._chosen["task"]["kind"]
         self._set("task", task)
         if "sisr" in (before, task["kind"]) and before != task["kind"]:
-            self._offer_task.refresh()
+            self._task_fields.refresh()
 
     def _take_loss(self, choice: str) -> None:
         if not choice:
@@ -235,7 +244,7 @@ class _Form:
             self._set("loss", {"kind": choice})
         else:
             self._set("loss", {"kind": "mdf", "loss_id": choice})
-        self._offer_loss.refresh()
+        self._loss_fields.refresh()
 
     def _set(self, name: str, value: Any) -> None:
         if value:
@@ -323,6 +332,13 @@ def _read(spec: str) -> Json:
             with suppress(ValidationError):
                 chosen[name] = part.dump_python(part.validate_python(given[name]), mode="json")
     return chosen
+
+
+def _differing(given: Json, usual: Json) -> Json:
+    """What is other than usual; of another kind, all."""
+    if given["kind"] != usual["kind"]:
+        return dict(given)
+    return {name: value for name, value in given.items() if usual.get(name) != value}
 
 
 def _describe_preset(name: PresetName) -> str:
