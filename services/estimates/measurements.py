@@ -5,8 +5,9 @@ A measurement outlives its job, and does not say whose it was.
 
 import logging
 import resource
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -22,6 +23,7 @@ from services.phase2.recipe import RestorationTraining
 
 CPU = "cpu"
 KEPT = 200  # of each type of job on each kind of device, the newest
+_LOAD, _WORK = ({each.name for each in fields(counted)} for counted in (Load, Work))
 _log = logging.getLogger(__name__)
 
 
@@ -58,9 +60,16 @@ def note(session: Session, job: Job) -> None:
 
 
 def of_device(session: Session, job_type: str, device: str) -> list[tuple[Load, Measurement]]:
-    """The measurements of that type of job on that kind of device, each with its counts."""
+    """The measurements of that type of job on that kind of device, each with its counts.
+
+    Those of a version that counted something else are left out.
+    """
     query = select(Measurement).where(Measurement.type == job_type, Measurement.device == device)
-    return [(_load(each), each) for each in session.scalars(query)]
+    return [
+        (_load(each.counts), each)
+        for each in session.scalars(query)
+        if each.counts.keys() == _LOAD and each.counts["work"].keys() == _WORK
+    ]
 
 
 def kinds(workers: Sequence[Worker]) -> list[str]:
@@ -73,8 +82,7 @@ def kind_of(device: str) -> str:
     return CPU if device == CPU else device.partition(" ")[2] or "GPU"
 
 
-def _load(measurement: Measurement) -> Load:
-    counts = measurement.counts
+def _load(counts: Mapping[str, Any]) -> Load:
     return Load(**{**counts, "work": Work(**counts["work"])})
 
 

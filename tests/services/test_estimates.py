@@ -357,6 +357,16 @@ def test_work_that_cannot_be_counted_costs_no_training(
         measurements.note(session, finished(session, training(seed)))
 
 
+def test_what_another_version_has_counted_is_left_out(
+    installation, ask, measure, seed: str
+) -> None:
+    measure(training(seed), 2.0)
+    with installation.database.write() as session:
+        kept = session.query(Measurement).one()
+        kept.counts = {**kept.counts, "work": {**kept.counts["work"], "whiskers": 3}}
+    assert ask(training(seed)).trainings == 0
+
+
 def test_names_of_devices() -> None:
     assert measurements.kind_of("cpu") == "cpu"
     assert measurements.kind_of(H200) == "NVIDIA H200"

@@ -169,3 +169,15 @@ def test_the_service_says_who_calls_and_who_works(client: Client) -> None:
     assert all(isinstance(worker.resources["gpus"], list) for worker in workers)
     devices = [worker.device.split(":")[0] for worker in workers]
     assert devices in (["cpu", "cpu"], ["cuda", "cuda"])  # the slot, and the light one
+
+
+def test_a_training_is_estimated_before_it_is_submitted(client: Client, seed_file: Path) -> None:
+    before = client.jobs.list(limit=1).data
+    wanted = client.loss_training(seed_file, preset="quick")
+    told = client.jobs.estimate(wanted)
+    assert told.seconds_low is not None
+    assert told.seconds_high is not None
+    assert 0 < told.seconds_low < told.seconds_high
+    assert told.memory == "host"
+    assert told.basis
+    assert client.jobs.list(limit=1).data == before

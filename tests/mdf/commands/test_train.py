@@ -204,3 +204,17 @@ def test_a_file_that_is_no_image_is_told_in_one_line(
     assert "bad.png" in result.stderr
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_an_estimate_starts_nothing(
+    mdf_json: Callable[..., Any], mdf_command: Callable[..., Result], seed_file: Path
+) -> None:
+    before = mdf_json("jobs", "ls")
+    told = mdf_json("train", seed_file, "--preset", "quick", "--estimate")
+    assert 0 < told["seconds_low"] < told["seconds_high"]
+    words = mdf_command("train", seed_file, "--preset", "quick", "--estimate").output
+    assert [line.split()[0] for line in words.splitlines()] == ["time", "memory", "basis", "starts"]
+    assert mdf_json("jobs", "ls") == before
+    refused = mdf_command("train", seed_file, "--estimate", "--local")
+    assert refused.exit_code == 2
+    assert "leave --local out" in refused.output
