@@ -18,6 +18,13 @@ _LISTED = 24
 _SIDE = 88  # px
 
 
+# The browser knows whether the others are shown.
+_CLOSE = """(event) => {
+  event.currentTarget.closest("details").open = false;
+  emit();
+}"""
+
+
 class ImagePicker:
     """Shows the image that is chosen, and the others to choose from.
 
@@ -42,15 +49,14 @@ class ImagePicker:
         with ui.element("div").classes("picker"):
             text("h3", label)
             self._shown = ui.element("div").classes("picked")
-            with ui.element("details") as self._others:
+            with ui.element("details") as others:
+                others.props["open"] = chosen is None
                 text("summary", "Choose another" if chosen else "Choose an image")
                 with ui.element("div").classes("library"):
                     for image in library:
                         self._offer(image)
                 if visitor.may_write:
                     DropZone(label="Drop an image here, or choose a file", on_done=self._uploaded)
-            if chosen is None:
-                self._others.props("open")
         self._show(chosen)
 
     async def _uploaded(self, made: dict[str, Any]) -> None:
@@ -63,10 +69,9 @@ class ImagePicker:
         with ui.element("button").props("type=button") as button:
             thumbnail(image, side=_SIDE)
         button.props["aria-label"] = button.props["title"] = _words(image)
-        button.on("click", lambda _: self._choose(image), args=[])
+        button.on("click", lambda _: self._choose(image), js_handler=_CLOSE)
 
     async def _choose(self, image: Image) -> None:
-        self._others.props(remove="open")
         self._show(image)
         await self._act(image.id)
 

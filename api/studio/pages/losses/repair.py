@@ -42,7 +42,7 @@ class _Track:
             self._image.props["width"], self._image.props["height"] = width, height
             self._image.props["src"] = embedded(png)
             with ui.element("figcaption"):
-                text("strong", _NAMES[objective].capitalize())
+                text("strong", _NAMES[objective])
                 self._words: TextElement = text("span", "step 0", classes="number")
 
     def take(self, piece: Piece) -> None:
