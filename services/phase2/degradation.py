@@ -99,7 +99,7 @@ class Degradation:
         """
         top, bottom = self._around(area.top, area.height, pixels.shape[0])
         left, right = self._around(area.left, area.width, pixels.shape[1])
-        window = np.ascontiguousarray(pixels[top:bottom, left:right])
+        window = pixels[top:bottom, left:right].copy()
         if self._grey:
             window = np.repeat(luminance(window)[..., None], 3, axis=2)
         inner = Area(area.top - top, area.left - left, area.height, area.width)

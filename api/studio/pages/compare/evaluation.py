@@ -111,7 +111,7 @@ class _Comparison:
                 self._draw_plane()
         with panel("Which differences are real"):
             self._draw_tests()
-        with panel("Images") as self._pictures:
+        with panel("Images", classes="compare-images") as self._pictures:
             self._pictures.props["tabindex"] = "-1"
             self._draw_pictures()
 
