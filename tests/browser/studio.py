@@ -116,7 +116,7 @@ class Studio:
 
     def wait(self, job: Job) -> Job:
         """The job once it has succeeded."""
-        ended = self.client.jobs.wait(job.id, timeout=120)
+        ended = self.client.jobs.wait(job.id, timeout=300)
         assert ended.state == "succeeded", ended.error
         return ended
 

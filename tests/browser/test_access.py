@@ -43,6 +43,14 @@ def test_a_browser_logs_in_lands_where_it_wanted_to_and_logs_out(keyed: Studio, 
     expect(page).to_have_title("Log in · MDF studio")
 
 
+def test_where_no_key_is_needed_the_login_leads_on(
+    studio: Studio, page: Page, watch: Watch
+) -> None:
+    watch.allow("status of 404")
+    page.goto("/login?next=/runs")
+    expect(page).to_have_url(f"{studio.url}/runs")
+
+
 @pytest.mark.parametrize(
     "wanted", ["//evil.example/", "https://evil.example", "/\\evil.example", "javascript:alert(1)"]
 )

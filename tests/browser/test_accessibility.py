@@ -14,7 +14,7 @@ NewPage = Callable[..., Page]
 EMPTY = [
     *("/", "/seed", "/train", "/runs", "/losses", "/datasets", "/restorers", "/restorers/train"),
     *("/restore", "/compare", "/admin?view=keys", "/admin?view=workers", "/admin?view=usage"),
-    *("/admin?view=storage", "/admin?view=webhooks", "/nowhere", "/login"),
+    *("/admin?view=storage", "/admin?view=webhooks", "/nowhere"),
 ]
 FULL = [
     *("/", "/seed?image={image}", "/train?image={image}", "/runs", "/runs/{training}"),
@@ -90,6 +90,13 @@ def look_at(page: Page, path: str) -> None:
 def test_a_page_of_an_empty_installation(page: Page, watch: Watch, path: str) -> None:
     watch.allow("status of 404")
     look_at(page, path)
+
+
+def test_the_login(studio: Studio, page: Page, watch: Watch) -> None:
+    watch.allow("status of 401")
+    studio.make_key("root", "admin")
+    look_at(page, "/login")
+    studio.forget_keys()
 
 
 @pytest.mark.parametrize("path", FULL)

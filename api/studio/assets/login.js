@@ -33,5 +33,8 @@ async function begin(event) {
 }
 
 form.addEventListener("submit", begin);
-// By a link from another site a browser comes without its cookie, and has it here.
-fetch("/v1/session").then((answer) => answer.ok && location.replace(next()));
+// By a link from another site a browser comes without its cookie, and has it here. Where no key is
+// needed there is no session, and none is asked for.
+fetch("/v1/session").then((answer) => {
+  if (answer.ok || answer.status === 404) location.replace(next());
+});

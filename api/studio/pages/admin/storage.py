@@ -98,13 +98,13 @@ def _draw_share(share: float, name: str) -> None:
 
 
 def _free_in_words(found: Survey, installation: Installation) -> str:
-    floor = size(installation.settings.disk_floor_bytes)
     if found.free is None:
         return "In a bucket, whose room is not known here."
-    return (
-        f"{size(found.free)} are free on the disk. Below {floor} new uploads and jobs are refused, "
-        "and running ones wait."
-    )
+    free = f"{size(found.free)} are free on the disk."
+    floor = installation.settings.disk_floor_bytes
+    if not floor:
+        return free
+    return f"{free} Below {size(floor)} new uploads and jobs are refused, and running ones wait."
 
 
 def _warn(found: Survey) -> None:
