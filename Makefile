@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo serve test chaos lint audit wheel clean
+.PHONY: setup demo serve test chaos screenshots lint audit wheel clean
 
 setup: $(INSTALLED)
 
@@ -44,6 +44,10 @@ chaos: setup
 	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --chaos full --chaos-report build/chaos \
 		$(if $(SCALE),--chaos-scale $(SCALE)) $(if $(SEED),--chaos-seed $(SEED)) \
 		$(if $(ONLY),$(addprefix tests/chaos/,$(ONLY)),tests/chaos)
+
+# Every page of the studio into docs/images/studio; needs Chromium (Debian: apt install chromium).
+screenshots: setup
+	$(BIN)/python -m tests.browser.screenshots
 
 wheel: setup
 	$(BIN)/python -m build --wheel

@@ -2,17 +2,17 @@
 
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Page, expect
 
 import mdf
 from tests.browser.conftest import Watch
 from tests.browser.studio import PHOTO, Studio, png
 
-NewPage = Callable[..., Page]
+pytestmark = pytest.mark.slow
 
 PHOTOGRAPH = {"name": "anna.png", "mimeType": "image/png", "buffer": png()}
 # A process that loads torch takes its time, on a machine where others work too.
