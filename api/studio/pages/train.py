@@ -355,13 +355,19 @@ class _TrainPage:
         self._forecast.show(prospect.estimate)
         for preset, words in self._times.items():
             words.set_text(prospect.times.get(preset, " "))
-        # What is told beside its cause is not told again.
-        told_beside = self._form.problems or self._too_small() or not self._chosen.images
-        self._problem.set_text("" if told_beside else prospect.problem)
+        self._problem.set_text(self._wanting() or prospect.problem)
         if self._go is not None:
             self._go.props["disabled"] = prospect.estimate is None
         self._tell_before(prospect.before)
         self._tell_calls(prospect.stored)
+
+    def _wanting(self) -> str:
+        """What has to be mended first, in a few words: more of it stands beside its cause."""
+        if not self._chosen.images:
+            return "Choose a seed first."
+        if self._form.problems:
+            return "The recipe has to be mended first."
+        return "The seed is too small: see what helps beside it." if self._too_small() else ""
 
     def _tell_seeds(self) -> None:
         many = len(self._chosen.images)
