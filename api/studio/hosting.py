@@ -132,8 +132,7 @@ class _Studio(Mount):
         if scope["type"] == "http":
             is_talk = path.startswith(("/_nicegui/", "/_nicegui_ws/"))
             is_looked_at = scope["method"] in ("GET", "HEAD") and (
-                path in ("/", "/favicon.ico")
-                or "text/html" in Headers(scope=scope).get("accept", "")
+                path == "/" or "text/html" in Headers(scope=scope).get("accept", "")
             )
             if not (is_talk or (is_looked_at and not path.startswith("/v1/"))):
                 return Match.NONE, {}

@@ -43,7 +43,7 @@ BEYOND_SCHEMAS = {
     "ranges whose ends are the wrong way round": ("bad_input", "low end .* is above its high end"),
     "parts that do not lie within a picture, or are to be shown larger than they are": (
         "bad_input",
-        "is not within the image|is more than the part of",
+        "is not within the image|is more than the part of|images of one size are measured",
     ),
     "a picture too small for the recipe": ("bad_input", "seed .* is too small"),
     "models, metrics and images that do not go together": (
