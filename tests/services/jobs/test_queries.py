@@ -6,7 +6,7 @@ import pytest
 from services.access import LOCAL, Caller
 from services.database.schema import Job
 from services.errors import NotFoundError
-from services.jobs import metrics, queries, requests
+from services.jobs import lifecycle, metrics, queries, requests
 from services.jobs.lifecycle import State
 from services.jobs.submission import submit
 from services.phase2.recipe import RestorationTraining
@@ -138,3 +138,18 @@ def test_metrics_written_again_replace_the_old(measured, installation):
         metrics.store(session, measured.id, {(1, 1): {"a": -1.0}})
     assert read(installation, measured)[0] == (1, 1, {"a": -1.0})
     assert len(read(installation, measured)) == 200
+
+
+def test_a_log_is_paged_back_from_its_end(desk, installation):
+    job = desk.submit()
+    with installation.database.write() as session:
+        for number in range(6):
+            kind = "progress" if number % 2 else "log"
+            lifecycle.record(session, job.id, kind, {"number": number})
+    with installation.database.read() as session:
+        last = queries.events_before(session, job.id, limit=3)
+        assert [event.content["number"] for event in last] == [3, 4, 5]
+        before = queries.events_before(session, job.id, last[0].seq, limit=3)
+        assert [event.content.get("number") for event in before] == [0, 1, 2]
+        logs = queries.events_before(session, job.id, last[2].seq, kinds=("log",), limit=2)
+        assert [event.content["number"] for event in logs] == [2, 4]

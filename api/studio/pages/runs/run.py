@@ -86,8 +86,9 @@ class Run:
     async def watch(self) -> None:
         """Follow the job for as long as the page is open."""
         while True:
-            # With too many streams open, the page looks now and then all the same.
-            with suppress(QuotaExceededError, NotFoundError):
+            # With too many streams open, the page looks now and then all the same; what else is
+            # wrong, that look tells.
+            with suppress(QuotaExceededError, NotFoundError, SQLAlchemyError):
                 async for _ in changes(self._visitor, self._job_id):
                     await self.refresh()
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
