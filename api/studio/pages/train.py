@@ -367,7 +367,7 @@ class _TrainPage:
             return "Choose a seed first."
         if self._form.problems:
             return "The recipe has to be mended first."
-        return "The seed is too small: see what helps beside it." if self._too_small() else ""
+        return "What helps stands beside the seed." if self._too_small() else ""
 
     def _tell_seeds(self) -> None:
         many = len(self._chosen.images)
