@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from rich.progress import track
 from skimage import data
 
-from mdf.client import Client, Job
+from mdf.client import Client, Dataset, Job
 from tests.browser.studio import FLAGS, Studio, png, running
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "images" / "studio"
@@ -59,6 +59,17 @@ PHOTOGRAPHS = {
     "galaxies": data.hubble_deep_field()[100:356, 100:356],
     "stones": np.repeat(data.gravel()[:256, :256, None], 3, axis=2),
 }
+# Other parts, and others, to compare restorers on.
+UNSEEN = {
+    "astronaut": data.astronaut()[240:496, 240:496],
+    "cat": data.chelsea()[40:296, 190:446],
+    "coffee": data.coffee()[140:396, 330:586],
+    "rocket": data.rocket()[160:416, 20:276],
+    "retina": data.retina()[700:956, 300:556],
+    "tissue": data.immunohistochemistry()[250:506, 250:506],
+    "galaxies": data.hubble_deep_field()[600:856, 400:656],
+    "bricks": np.repeat(data.brick()[:256, :256, None], 3, axis=2),
+}
 
 
 def main() -> None:
@@ -99,10 +110,7 @@ def furnish(studio: Studio) -> Mapping[str, str]:
     training = client.train(
         images["astronaut"], "denoising", preset="quick", recipe=recipe, name="astronaut, denoising"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        for name, pixels in PHOTOGRAPHS.items():
-            Path(folder, f"{name}.png").write_bytes(png(pixels))
-        dataset = client.datasets.wait(client.datasets.upload(folder, name="photographs").id)
+    dataset = upload_dataset(client, "photographs", PHOTOGRAPHS)
     trained = studio.wait(training)
     restorers = [
         studio.wait(
@@ -118,7 +126,8 @@ def furnish(studio: Studio) -> Mapping[str, str]:
         for name, loss in (("denoiser, L1", "l1"), ("denoiser, L2", "l2"))
     ]
     models = [str(job.model_id) for job in restorers]
-    evaluation = studio.wait(client.evaluate(models, dataset, name="L1 against L2"))
+    unseen = upload_dataset(client, "unseen photographs", UNSEEN)
+    evaluation = studio.wait(client.evaluate(models, unseen, name="L1 against L2"))
     client.webhooks.create("http://127.0.0.1:9/mdf", name="continuous integration")
     found = {
         "image": images["cat"],
@@ -130,6 +139,14 @@ def furnish(studio: Studio) -> Mapping[str, str]:
         "evaluation": evaluation.evaluation_id,
     }
     return {name: str(each) for name, each in found.items()}
+
+
+def upload_dataset(client: Client, name: str, pictures: Mapping[str, np.ndarray]) -> Dataset:
+    """A data set of these pictures, ready."""
+    with tempfile.TemporaryDirectory() as folder:
+        for each, pixels in pictures.items():
+            Path(folder, f"{each}.png").write_bytes(png(pixels))
+        return client.datasets.wait(client.datasets.upload(folder, name=name).id)
 
 
 def begin_long_training(client: Client, image_id: str) -> Job:
