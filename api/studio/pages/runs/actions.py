@@ -82,8 +82,11 @@ class Actions:
 
     def show(self, news: News) -> None:
         """The state has changed, perhaps."""
+        error = news.job.error
         for name, place in self._places.items():
             shown = news.job.state in _STATES[name]
+            if name == "retry" and error is not None:
+                shown &= error.retryable  # another attempt would end the same way
             if place.visible != shown:
                 place.set_visibility(shown)
 

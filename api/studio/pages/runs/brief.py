@@ -26,8 +26,18 @@ def draw_brief(job: JobOut) -> None:
                 with ui.element("dd").classes("row"):
                     draw()
         if job.type == "discriminator_training":
-            query = {"image": job.spec["seed_image_ids"][0], "task": json.dumps(job.spec["task"])}
-            link("Train another with changes", f"/train?{urlencode(query)}")
+            link("Train another with changes", train_again(job))
+
+
+def train_again(job: JobOut) -> str:
+    """Where a loss is trained, with all that this job was given."""
+    query = {
+        "image": job.spec["seed_image_ids"],
+        "task": json.dumps(job.spec["task"]),
+        "preset": job.spec["preset"],
+        "recipe": json.dumps(given(job).get("recipe", {})),
+    }
+    return f"/train?{urlencode(query, doseq=True)}"
 
 
 def draw_equivalents(job: JobOut, visitor: Visitor) -> None:

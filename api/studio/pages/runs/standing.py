@@ -5,11 +5,12 @@ from datetime import datetime
 
 from nicegui import ui
 
-from api.schemas import JobErrorOut
+from api.schemas import JobErrorOut, JobOut
 from api.studio import wording
 from api.studio.elements.jobs import ProgressBar, step_in_words
 from api.studio.elements.times import moment
 from api.studio.frame import link, panel, text
+from api.studio.pages.runs.brief import train_again
 from api.studio.pages.runs.news import News
 from services.jobs.failures import Code
 from services.jobs.lifecycle import State
@@ -59,7 +60,7 @@ class Failure:
         self._place.clear()
         if told is not None:
             with self._place:
-                _draw_failure(told)
+                _draw_failure(job, told)
 
 
 class _Fact:
@@ -105,7 +106,7 @@ def _facts(news: News) -> Mapping[str, Fact | None]:
     }
 
 
-def _draw_failure(error: JobErrorOut) -> None:
+def _draw_failure(job: JobOut, error: JobErrorOut) -> None:
     with panel("It failed", classes="failure"):
         text("p", error.message)
         text("p", _ADVICE[error.code])
@@ -118,6 +119,8 @@ def _draw_failure(error: JobErrorOut) -> None:
             text("span", f"; {can}.")
         if error.code == "disk_full":
             link("See what fills the disk", "/admin")
+        if job.type == "discriminator_training" and not error.retryable:
+            link("Train another with changes", train_again(job))
 
 
 # What to do, by the code of the error; the message has the particulars.
