@@ -128,3 +128,12 @@ def test_the_theme_is_kept(page: Page) -> None:
     expect(dark).to_have_count(0)
     page.emulate_media(color_scheme="dark")
     expect(dark).to_have_count(1)
+
+
+def test_on_a_telephone_the_bar_begins_at_the_page(new_page: NewPage) -> None:
+    page = new_page(width=390)
+    page.goto("/admin")
+    place = page.get_by_role("navigation", name="Pages", exact=True).get_by_role("link")
+    expect(place.filter(has_text="Admin")).to_be_in_viewport(ratio=0.9)
+    page.goto("/")
+    expect(place.filter(has_text="Home")).to_be_in_viewport(ratio=0.9)

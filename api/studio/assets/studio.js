@@ -38,6 +38,16 @@ async function copy(event) {
   setTimeout(() => (button.textContent = label), 1500);
 }
 
+// On a telephone the bar is longer than the screen is wide: begin where the page stands in it.
+function showPlace(_, watcher) {
+  const place = document.querySelector(".studio-bar [aria-current]");
+  if (!place) return;
+  watcher.disconnect();
+  const bar = place.parentElement;
+  bar.scrollLeft = place.offsetLeft - (bar.clientWidth - place.clientWidth) / 2;
+}
+
 document.addEventListener("click", copy);
 setInterval(tellTimes, 1000);
 new MutationObserver(tellTimes).observe(document, { childList: true, subtree: true });
+new MutationObserver(showPlace).observe(document, { childList: true, subtree: true });
