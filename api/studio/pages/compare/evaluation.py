@@ -141,7 +141,8 @@ class _Comparison:
                     said = f"{candidate.name} was trained on these images: its scores flatter it."
                     text("p", said, classes="note")
             if dataset.images < _FEW:
-                said = f"{count(dataset.images, 'image')} tell little: see how wide intervals are."
+                few = "One image tells" if dataset.images == 1 else f"{dataset.images} images tell"
+                said = f"{few} little: see how wide intervals are."
                 text("p", said, classes="note")
 
     @ui.refreshable_method
