@@ -62,13 +62,6 @@ class Watch:
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A service for the tests of one file: empty at first, and without keys."""
-    with running(tmp_path_factory.mktemp("studio")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium; per file, since an event loop that runs on hinders other tests."""
     if not CHROMIUM.exists():
@@ -79,6 +72,16 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="module")
+def studio(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A service for the tests of one file: empty at first, and without keys.
+
+    Asks for the browser, so that nothing is started where there is none.
+    """
+    with running(tmp_path_factory.mktemp("studio")) as service:
+        yield service
 
 
 @pytest.fixture

@@ -38,16 +38,19 @@ async function copy(event) {
   setTimeout(() => (button.textContent = label), 1500);
 }
 
-// On a telephone the bar is longer than the screen is wide: begin where the page stands in it.
-function showPlace(_, watcher) {
-  const place = document.querySelector(".studio-bar [aria-current]");
-  if (!place) return;
+// On a telephone bars are longer than the screen is wide: begin where the page stands in them.
+function showPlaces(_, watcher) {
+  const places = document.querySelectorAll("nav [aria-current]");
+  if (!places.length) return;
   watcher.disconnect();
-  const bar = place.parentElement;
-  bar.scrollLeft = place.offsetLeft - (bar.clientWidth - place.clientWidth) / 2;
+  places.forEach((place) => {
+    const bar = place.parentElement;
+    const left = place.getBoundingClientRect().left - bar.getBoundingClientRect().left;
+    bar.scrollLeft += left - (bar.clientWidth - place.clientWidth) / 2;
+  });
 }
 
 document.addEventListener("click", copy);
 setInterval(tellTimes, 1000);
 new MutationObserver(tellTimes).observe(document, { childList: true, subtree: true });
-new MutationObserver(showPlace).observe(document, { childList: true, subtree: true });
+new MutationObserver(showPlaces).observe(document, { childList: true, subtree: true });

@@ -71,7 +71,7 @@ class _Slot:
                 self._gpus = [_Share(f"Memory of GPU {gpu['index']}") for gpu in _gpus(worker)]
                 self._gpu_load = [_Share(f"Load of GPU {gpu['index']}") for gpu in _gpus(worker)]
                 self._memory = _Share("Memory of the host")
-                self._own = _fact("Of it, this slot and its job", "")
+                self._own = _fact("Of it, slot and job", "")
                 self._disk = _Share("Disk of the service")
                 _fact("Process", f"{worker.pid}")
                 text("dt", "Started")
