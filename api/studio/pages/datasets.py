@@ -33,7 +33,7 @@ from services.datasets.catalogue import Described, State
 from services.datasets.source import Folder
 from services.installation import Installation
 from services.listing import Page
-from services.names import CONTROL
+from services.names import cleaned, without_control
 
 Look = Callable[[int, str], None]
 
@@ -152,7 +152,7 @@ def _offer_folder(visitor: Visitor) -> None:
 
         async def begin() -> None:
             with telling(problem):
-                location = "".join(sign for sign in given["location"] if sign not in CONTROL)
+                location = without_control(given["location"])
                 made, job = await visitor.write(partial(_import_folder, location, visitor))
                 if job is not None:
                     await visitor.runtime.announcements.announce(job.id, job.type)
@@ -173,7 +173,7 @@ def _import_folder(
         session,
         visitor.runtime.installation,
         Folder(location=location or "/"),
-        name=name[:200],
+        name=cleaned(name),
         on_bad_file="skip",
         caller=caller,
     )

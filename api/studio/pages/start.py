@@ -20,6 +20,7 @@ from services.database.schema import Image, Job
 from services.errors import BadInputError, ServiceError
 from services.images import catalogue
 from services.jobs import submission
+from services.names import cleaned
 from services.phase1.recipe import PRESETS, DiscriminatorTraining, check_seed_size
 
 _EXAMPLE = 160  # side of the part of the photograph that shows a task, px
@@ -157,7 +158,7 @@ def _offer_training(visitor: Visitor, image: Image | None, task: dict[str, Any])
         spec = DiscriminatorTraining.model_validate(
             {"seed_image_ids": [image.id], "task": task, "preset": "quick"}
         )
-        name = f"{PurePath(image.name).stem}, {label}"
+        name = cleaned(f"{PurePath(image.name).stem}, {label}")
         return submission.submit(session, spec, caller=caller, name=name)
 
     button("Quick try, minutes", train, classes="button")

@@ -31,7 +31,7 @@ from services.evaluation.spec import MAX_IMAGES, METRIC_NAMES, SMALLEST_SIDES, E
 from services.jobs import submission
 from services.jobs.lifecycle import State
 from services.losses import catalogue as losses
-from services.names import CONTROL
+from services.names import cleaned
 from services.restorers import catalogue as models
 
 Json = dict[str, Any]
@@ -237,8 +237,7 @@ class _Form:
 
     async def _submit(self, values: Mapping[str, str]) -> None:
         spec = self._evaluation(values)
-        name = "".join(sign for sign in values["name"] if sign not in CONTROL)
-        job = await self._visitor.write(partial(self._accept, spec, name))
+        job = await self._visitor.write(partial(self._accept, spec, cleaned(values["name"])))
         await self._visitor.runtime.announcements.announce(job.id, job.type)
         ui.navigate.to("/compare")
 

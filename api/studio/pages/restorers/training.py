@@ -24,7 +24,7 @@ from services.datasets import catalogue as datasets
 from services.errors import BadInputError
 from services.jobs import submission
 from services.losses import catalogue as losses
-from services.names import CONTROL
+from services.names import cleaned
 from services.phase2.objective import AnyLoss, Single
 from services.phase2.presets import PRESETS, PresetName
 from services.phase2.recipe import RestorationTraining, resolve
@@ -286,7 +286,7 @@ class _Form:
 
     async def _submit(self) -> None:
         with telling(self._problem):
-            name = "".join(sign for sign in self._name if sign not in CONTROL)
+            name = cleaned(self._name)
             job = await self._visitor.write(partial(self._accept, self._training(), name))
             await self._visitor.runtime.announcements.announce(job.id, job.type)
             ui.navigate.to(f"/runs/{job.id}")
