@@ -66,6 +66,11 @@ def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Bu
                     client.status_code = 404 if isinstance(error, NotFoundError) else 422
                     main.clear()
                     _say_failed(error)
+                except Exception as error:  # noqa: BLE001 - NiceGUI would show its words
+                    is_database = isinstance(error, SQLAlchemyError)
+                    client.status_code = 503 if is_database else 500
+                    main.clear()
+                    _say_broken(error)
 
         own = inspect.signature(show).parameters
         first = [
@@ -224,6 +229,19 @@ def _say_failed(error: ServiceError) -> None:
     empty(error.message, action="Home", to="/")
 
 
+def _say_broken(error: Exception) -> None:
+    heading("This cannot be shown")
+    empty(_in_words(error), action="Home", to="/")
+
+
+def _in_words(error: Exception) -> str:
+    """Of what should not have happened, no more than that; the log has the rest."""
+    if isinstance(error, SQLAlchemyError):
+        return "The database does not answer: try again in a moment."
+    _log.error("a page failed", exc_info=error)
+    return "Something failed here; the server's log says what."
+
+
 def _tell(client: Client, error: Exception) -> None:
     """Say what became of something a person did."""
     with client:
@@ -231,8 +249,5 @@ def _tell(client: Client, error: Exception) -> None:
             ui.run_javascript(_LOG_IN_AGAIN)
         elif isinstance(error, ServiceError):
             ui.notify(error.message, type="negative", multi_line=True, close_button="Close")
-        elif isinstance(error, SQLAlchemyError):
-            ui.notify("The database does not answer: try again in a moment.", type="negative")
         else:
-            _log.error("a page failed", exc_info=error)
-            ui.notify("Something failed here; the server's log says what.", type="negative")
+            ui.notify(_in_words(error), type="negative")

@@ -95,19 +95,27 @@ def _hold_connections_to_their_pages() -> None:
     A message names its page; NiceGUI believes it.
     """
     heard = core.sio.handlers["/"]
-    for name in ("handshake", "event", "javascript_response", "ack", "log"):
+    for name in ("handshake", "event", "javascript_response", "ack"):
         heard[name] = _of_its_own_page(heard[name])
+    heard["log"] = _hear_nothing  # what a browser says is none of our log's business
 
 
 def _of_its_own_page(hear: Callable[..., Any]) -> Callable[..., Any]:
-    async def hear_own(connection: str, said: dict[str, Any]) -> Any:
+    async def hear_own(connection: str, said: object = None) -> Any:
         query = parse_qs(core.sio.get_environ(connection)["QUERY_STRING"])
-        if said["client_id"] not in query["client_id"][:1]:
+        if not isinstance(said, dict) or said.get("client_id") not in query["client_id"][:1]:
             return False
-        answer = hear(connection, said)
-        return await answer if isawaitable(answer) else answer
+        try:
+            answer = hear(connection, said)
+            return await answer if isawaitable(answer) else answer
+        except (AttributeError, LookupError, TypeError, ValueError):  # no page's script says so
+            return False
 
     return hear_own
+
+
+async def _hear_nothing(_: str, *__: object) -> bool:
+    return False
 
 
 class _Studio(Mount):

@@ -1,6 +1,8 @@
 """Pages of the studio, and their connections: who gets them, and what they tell browsers."""
 
+import html
 import json
+import logging
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from nicegui import Client
 from nicegui import __version__ as nicegui_version
+from sqlalchemy.exc import OperationalError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -97,6 +100,32 @@ def test_the_api_keeps_its_own_answers(client: TestClient, assert_problem, path:
 
 
 # What pages tell browsers
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RuntimeError("/srv/secret"), 500), (OperationalError("secret", {}, Exception()), 503)],
+)
+def test_a_page_that_fails_tells_nothing_of_the_inside(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("services.census.workers", fail)
+    page = client.get("/", headers=HTML)
+    assert page.status_code == status
+    assert "secret" not in page.text
+    assert type(error).__name__ not in page.text
+    assert "This cannot be shown" in page.text
+    assert 'href":"/runs"' in page.text, "the bar is there"
+
+
+@pytest.mark.parametrize("deadline", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:00-14:00"])
+def test_a_deadline_out_of_all_calendars_is_no_failure(client: TestClient, deadline: str) -> None:
+    page = client.get(f"/train?deadline={deadline}", headers=HTML)
+    assert page.status_code == 422
+    assert "the deadline in this page's address is none" in html.unescape(page.text)
 
 
 @pytest.mark.parametrize("path", ["/", "/admin", "/nowhere", "/<script>alert(1)</script>"])
@@ -247,4 +276,23 @@ def test_a_connection_speaks_for_its_own_page_alone(
         connection.send('420["event",{"client_id":"' + annas + '"}]')
         while not str(connection.recv(5)).startswith("430"):  # all before it has been heard
             pass
-    assert heard == [(berts, "event"), (berts, "log")]
+    assert heard == [(berts, "event")], "nor does it write the server's log"
+
+
+def test_what_no_page_says_is_heard_and_does_nothing(
+    live, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = client_id(httpx.get(f"{live.url}/", headers=HTML))
+    said = {"client_id": page, "level": "error", "message": "forged line", "id": 4}
+    with talk(live.url, page, Origin=live.url) as connection, caplog.at_level(logging.WARNING):
+        for message in (
+            *(["event"], ["event", []], ["event", {}], ["event", 4], ["handshake", {}]),
+            *(["log", said], ["log"], ["event", said], ["event", {**said, "listener_id": "none"}]),
+            *(["event", {**said, "args": 4}], ["event", {**said, "args": ["{"]}]),
+            *(["ack", {"client_id": page}], ["javascript_response", {"client_id": page}]),
+        ):
+            connection.send(f"42{json.dumps(message)}")
+        connection.send('420["event",{}]')
+        while not str(connection.recv(5)).startswith("430"):
+            pass
+    assert not caplog.records

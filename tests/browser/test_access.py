@@ -61,6 +61,16 @@ def test_the_login_leads_to_no_other_place(keyed: Studio, page: Page, wanted: st
     expect(page.get_by_role("heading", level=1)).to_be_visible()
 
 
+def test_the_login_leads_to_no_other_place_by_a_path(
+    keyed: Studio, page: Page, watch: Watch
+) -> None:
+    watch.allow("status of 404")
+    page.goto("/login?next=/.//evil.example/")  # a URL here, whose path is one elsewhere
+    log_in(page, keyed.make_key("anna", "read"))
+    expect(page).to_have_url(f"{keyed.url}//evil.example/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("This is not there")
+
+
 def test_an_open_page_of_a_revoked_key_leads_to_the_login(keyed: Studio, new_page: NewPage) -> None:
     page = new_page(key=keyed.make_key("anna", "admin"))
     page.goto("/admin?view=keys")

@@ -7,7 +7,7 @@ const button = form.querySelector("button");
 function next() {
   const wanted = new URLSearchParams(location.search).get("next") ?? "/";
   const target = new URL(wanted, location.origin);
-  return target.origin === location.origin ? target.pathname + target.search : "/";
+  return target.origin === location.origin ? target.href : "/"; // a path alone may begin with //
 }
 
 async function begin(event) {

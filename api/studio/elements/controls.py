@@ -1,6 +1,7 @@
 """Small controls that browsers bring: sliders, and choices of one among a few."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from nicegui import ui
 from nicegui.element import Element
@@ -38,7 +39,16 @@ class Slider(Element, component="slider.js"):
         super().__init__()
         self.props.update(label=label, value=value, low=low, high=high, step=step)
         self.props.update(factor=factor, unit=unit)
-        self.on("move", lambda event: act(float(event.args)), throttle=THROTTLE)
+        self.on(
+            "move",
+            lambda event: act(within(event.args, low, high)),
+            throttle=THROTTLE,
+        )
+
+
+def within(told: Any, low: float, high: float) -> float:
+    """What a browser tells of a slider, as far as the slider goes: no other limit may follow."""
+    return min(high, max(low, float(told)))
 
 
 class Choice(ui.element):

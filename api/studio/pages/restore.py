@@ -1,5 +1,6 @@
 """Restore: images through one model or several, looked at side by side, and measured."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -42,7 +43,10 @@ from services.restorers import catalogue as models
 
 _LISTED = 50
 _MOST = 50  # images at a time
+_MOST_JOBS = 500
+_LONGEST_ANSWER = 10_000  # letters
 _THUMBNAIL = 72  # px
+_STEM = 180  # letters of a name that something is added to
 
 Ids = Annotated[list[str], Query()]
 
@@ -121,15 +125,15 @@ async def show(
         known = models.list_models(session, caller, limit=_LISTED).items
         stored = images.list_images(session, caller, limit=_LISTED).items
         against = dict(each.split(":", 1) for each in reference if ":" in each)
-        given = [_image(session, each, caller) for each in image[:_MOST]]
+        given = [_image(session, each, caller) for each in dict.fromkeys(image[:_MOST])]
         items = [
             _Item(each, _image(session, against.get(each.id), caller))
             for each in given
             if each is not None
         ]
-        named = [_model(session, each, caller, known) for each in model]
+        named = [_model(session, each, caller, known) for each in dict.fromkeys(model[:_MOST])]
         chosen = [each for each in named if each is not None]
-        begun = [each.split(":") for each in job if each.count(":") == 2]
+        begun = [each.split(":") for each in job[:_MOST_JOBS] if each.count(":") == 2]
         jobs = {(of, by): made for of, by, made in begun}
         return known, stored, _State(chosen, items, max(0, look), jobs)
 
@@ -158,6 +162,7 @@ class _Desk:
                 found.id: found for found in (each.image, each.reference) if found is not None
             }
         self._state = state
+        self._asked: set[str] = set()  # keys
         with ui.element("div").classes("columns"):
             with panel("Images"):
                 self._offer_images()
@@ -260,7 +265,13 @@ class _Desk:
 
     # What comes of it
 
+    def _is_answer(self, key: str, told: object) -> bool:
+        """Whether a browser tells of what it was asked for, in as many words as that takes."""
+        return key in self._asked and len(json.dumps(told)) <= _LONGEST_ANSWER
+
     def _take_progress(self, progress: Progress) -> None:
+        if not self._is_answer(progress["key"], progress):
+            return
         self._state.progress[progress["key"]] = progress
         self._state.problems.pop(progress["key"], None)
         if "job" in progress:
@@ -270,19 +281,25 @@ class _Desk:
         self._table.refresh()
 
     def _take_result(self, result: Result) -> None:
+        if not self._is_answer(result["key"], result):
+            return
         self._state.results[result["key"]] = result
         self._state.progress.pop(result["key"], None)
         self._show_current()
         self._table.refresh()
 
     def _take_problem(self, key: str, detail: str) -> None:
+        if not self._is_answer(key, detail):
+            return
         self._state.problems[key] = detail
         self._state.progress.pop(key, None)
         self._table.refresh()
 
     def _update(self, *, strip: bool = True) -> None:
         ui.navigate.history.replace(self._state.address())
-        self._restoring.want(list(self._state.wanted()))
+        wanted = list(self._state.wanted())
+        self._asked |= {each["key"] for each in wanted}
+        self._restoring.want(wanted)
         if strip:
             self._strip.refresh()
         self._table.refresh()
@@ -482,7 +499,7 @@ class _Desk:
             def keep(session: Session, caller: Caller) -> _Item:
                 blobs = runtime.installation.blobs
                 made_of = {"degraded": {"image_id": clean.id, "task": model.manifest["task"]}}
-                stem = PurePosixPath(clean.name).stem
+                stem = PurePosixPath(clean.name).stem[:_STEM]
                 kept = [
                     images.add(
                         session,

@@ -99,7 +99,7 @@ async def show(
         recipe=_read_recipe(preset, recipe),
         name=name,
         priority=min(100, max(-100, priority)),
-        deadline=None if deadline is None else deadline.astimezone(UTC),
+        deadline=_in_utc(deadline),
     )
     await _TrainPage(visitor, chosen).draw()
 
@@ -536,6 +536,13 @@ def _too_small(recipe: Recipe, seeds: Sequence[Image]) -> str:
         except BadInputError as error:
             return f"{image.name}: {error.message}.".replace("`", "")
     return ""
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except (OverflowError, ValueError):  # of the first year, or the last one
+        raise BadInputError("the deadline in this page's address is none") from None
 
 
 def _differing(preset: Preset, recipe: Mapping[str, Any]) -> dict[str, Any]:

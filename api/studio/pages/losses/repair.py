@@ -189,7 +189,7 @@ class Repair:
         self._halt()
 
     async def _run(self) -> None:
-        if self._round is not None or self._pair is None:
+        if self._round is not None or self._pair is None or not self._fits:
             return
         self._round = mine = object()
         self._settle()
