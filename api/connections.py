@@ -46,7 +46,9 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.transport.get_protocol() is not self:
+            self._head.stop()  # a WebSocket from here on, which has limits of its own
+        elif self.cycle is not None and not self.cycle.response_complete:
             self._head.stop()
         elif not self._head.runs:
             self._head.start(HEAD_SECONDS)

@@ -1,7 +1,6 @@
 """What all pages share: who may open them, the bar above, and errors in words."""
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
@@ -13,7 +12,7 @@ from nicegui import Client, ui
 from nicegui.elements.mixins.text_element import TextElement
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.studio.hosting import ASSETS
+from api.studio.hosting import ASSETS, note
 from api.studio.visitor import Visitor
 from services import access
 from services.errors import NotFoundError, ServiceError, UnauthenticatedError
@@ -34,8 +33,6 @@ PLACES = {
     "/admin": "Admin",
 }
 THEMES = {"auto": None, "light": False, "dark": True}
-
-_log = logging.getLogger(__name__)
 
 
 def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Builder], Builder]:
@@ -67,8 +64,8 @@ def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Bu
                     main.clear()
                     _say_failed(error)
                 except Exception as error:  # noqa: BLE001 - NiceGUI would show its words
-                    is_database = isinstance(error, SQLAlchemyError)
-                    client.status_code = 503 if is_database else 500
+                    note(error)
+                    client.status_code = 503 if isinstance(error, SQLAlchemyError) else 500
                     main.clear()
                     _say_broken(error)
 
@@ -238,7 +235,6 @@ def _in_words(error: Exception) -> str:
     """Of what should not have happened, no more than that; the log has the rest."""
     if isinstance(error, SQLAlchemyError):
         return "The database does not answer: try again in a moment."
-    _log.error("a page failed", exc_info=error)
     return "Something failed here; the server's log says what."
 
 
@@ -246,6 +242,9 @@ def _tell(client: Client, error: Exception) -> None:
     """Say what became of something a person did."""
     with client:
         if isinstance(error, UnauthenticatedError):
+            for each in [*client.elements.values()]:  # what asks now and then asks no more
+                if isinstance(each, ui.timer):
+                    each.cancel()
             ui.run_javascript(_LOG_IN_AGAIN)
         elif isinstance(error, ServiceError):
             ui.notify(error.message, type="negative", multi_line=True, close_button="Close")

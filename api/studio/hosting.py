@@ -1,5 +1,6 @@
 """NiceGUI's application within ours: its place among the routes, its life, its headers."""
 
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI
 from nicegui import Client, __version__, core
 from nicegui.app import App
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse
@@ -25,7 +27,7 @@ from api.access import PUBLIC, refuse
 from api.runtime import Runtime
 from api.studio import login
 from services.access import Caller
-from services.errors import ForbiddenError
+from services.errors import ForbiddenError, ServiceError
 
 # Modules of `api.studio.pages`; the last one takes what the others leave.
 PAGES = (
@@ -37,6 +39,8 @@ ASSETS = Path(__file__).with_name("assets")
 RECONNECT_SECONDS = 30.0
 _NICEGUI = f"/_nicegui/{__version__}/"
 _COMPONENTS = f"{_NICEGUI}components/"
+
+_log = logging.getLogger(__name__)
 
 
 def install(app: FastAPI, runtime: Runtime) -> None:
@@ -83,10 +87,20 @@ def _nicegui() -> App:
     studio.config.quasar_config["loadingBar"]["skipHijack"] = True
     studio.add_middleware(PageHeaders)
     studio.add_middleware(GZipMiddleware)
+    # NiceGUI would log each refusal as a failure, as often as a browser likes.
+    studio._exception_handlers[:] = [note]
     for name in PAGES:
         import_module(f"api.studio.pages.{name}")
     _hold_connections_to_their_pages()
     return studio
+
+
+def note(error: Exception) -> None:
+    """Log what should not have happened; what is refused is told on the page, and that is all."""
+    if isinstance(error, SQLAlchemyError):
+        _log.warning("a page has no database: %s", type(error).__name__)
+    elif not isinstance(error, ServiceError):
+        _log.error("a page failed", exc_info=error)
 
 
 def _hold_connections_to_their_pages() -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from api import connections
+from tests.api.test_studio import client_id, talk
 
 
 def raw(live, request: bytes, *, seconds: float = 5.0) -> bytes:
@@ -113,3 +114,15 @@ def test_a_body_that_comes_slowly_is_waited_for(live, monkeypatch: pytest.Monkey
         time.sleep(0.8)
         client.sendall(b"}")
         assert client.recv(65536).startswith(b"HTTP/1.1 422 ")
+
+
+def test_the_connection_of_an_open_page_outlives_the_time_for_a_head(
+    live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    page = client_id(httpx.get(f"{live.url}/", headers={"Accept": "text/html"}))
+    with talk(live.url, page, Origin=live.url) as connection:
+        time.sleep(1)
+        connection.send('420["event",{}]')
+        while not str(connection.recv(5)).startswith("430"):
+            pass

@@ -6,7 +6,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -296,3 +296,21 @@ def test_what_no_page_says_is_heard_and_does_nothing(
         while not str(connection.recv(5)).startswith("430"):
             pass
     assert not caplog.records
+
+
+def test_a_page_whose_session_has_ended_leads_to_the_login_once(
+    live, make_key: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {"Origin": live.url, **log_in(live.url, make_key("admin"))}
+    page = client_id(httpx.get(f"{live.url}/", headers=HTML | own))
+    with talk(live.url, page, **own) as connection, caplog.at_level(logging.WARNING):
+        httpx.delete(f"{live.url}/v1/session", headers=own)
+        while "/login?next=" not in str(connection.recv(10)):
+            pass
+        heard = []
+        with suppress(TimeoutError):
+            while True:
+                heard.append(str(connection.recv(5)))  # longer than its timer's time
+    assert not [said for said in heard if said.startswith("42")]
+    failed = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert not failed
