@@ -126,7 +126,7 @@ function short(value) {
   if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(0);
   if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
   if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
-  return `${+value.toPrecision(3)}`;
+  return `${+value.toPrecision(5)}`; // neighbours must not look alike
 }
 
 function exact(value) {

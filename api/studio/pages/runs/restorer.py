@@ -8,6 +8,7 @@ from api.schemas import JobOut, SampleOut
 from api.studio.elements.charts import LineChart
 from api.studio.elements.film import Film, Frame, Picture
 from api.studio.frame import empty, panel
+from api.studio.pages.restorers import words
 from api.studio.pages.runs.curves import Curves
 from api.studio.pages.runs.news import POINTS, News
 
@@ -21,7 +22,7 @@ class RestorerTraining:
 
     def __init__(self) -> None:
         self._curves = Curves(POINTS)
-        self._charts: dict[tuple[str, ...], LineChart] = {}
+        self._charts: dict[str, LineChart] = {}  # by title: lines may join later
         self._films: dict[str, Film] = {}
         with panel("Curves"):
             self._grid = ui.element("div").classes("columns")
@@ -41,17 +42,17 @@ class RestorerTraining:
             self._show_pictures(news.samples)
 
     def _draw(self, job: JobOut) -> None:
-        for title, lines in _charts(self._curves.names):
-            keys = tuple(lines)
-            if keys not in self._charts:
+        # Where the loss has one part, that part is the loss.
+        for title, lines in _charts(self._curves.names - {job.spec["loss"]["kind"]}):
+            if title not in self._charts:
                 with self._grid:
-                    self._charts[keys] = LineChart(
+                    self._charts[title] = LineChart(
                         title=title,
                         x_name="iteration",
                         y_name=title,
                         x_max=None if job.progress is None else job.progress.steps,
                     )
-            self._charts[keys].set(self._curves.lines(lines))
+            self._charts[title].set(self._curves.lines(lines))
 
     def _show_pictures(self, samples: Sequence[SampleOut]) -> None:
         for number in _numbers(samples):
@@ -85,7 +86,7 @@ def _charts(names: set[str]) -> list[tuple[str, dict[str, str]]]:
 
 
 def _spelt(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return words.LOSSES.get(name) or name.replace("_", " ").capitalize()
 
 
 def _numbers(samples: Sequence[SampleOut]) -> list[str]:
