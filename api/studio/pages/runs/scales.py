@@ -77,16 +77,19 @@ class _Column:
         self._ratio = ratio
         self._seed = _shrunk(seed, size)
         self._state = "waiting"
+        self._ended = False
+        self._samples: Sequence[SampleOut] = []
         self._curves = Curves(POINTS_OF_SCALE)
         with ui.element("section").classes("scale") as section:
             title = text("h3", f"Scale {number}")
             section.props["aria-labelledby"] = title.html_id
             measured = "deleted seed" if size is None else f"{size[0]} × {size[1]} px"
-            text("p", f"{measured}, {recipe.width_at(number - 1)} channels", classes="quiet")
+            channels = recipe.width_at(number - 1)
+            text("p", f"{measured}, {channels} channels", classes="quiet scale-size")
             with ui.element("p").classes("scale-state"):
                 self._badge = text("span", self._state, classes="state")
                 self._step = text("span", "", classes="quiet number")
-            self._film = Film(self._pictures([]), title=f"scale {number}")
+            self._film = Film(self._pictures(), title=f"scale {number}")
             with ui.element("div").classes("heat") as legend:
                 legend.props["title"] = "from the 1st to the 99th percentile of the map"
                 text("span", "D low")
@@ -106,9 +109,12 @@ class _Column:
 
     def show(self, news: News) -> None:
         """What has come, if it is of this scale."""
-        if news.samples is not None:
-            self._film.show(self._pictures(news.samples))
-            if any(_is(sample, self._number, "map") for sample in news.samples):
+        ended = news.job.state in TERMINAL
+        if news.samples is not None or ended != self._ended:
+            self._ended = ended
+            self._samples = self._samples if news.samples is None else news.samples
+            self._film.show(self._pictures())
+            if any(_is(sample, self._number, "map") for sample in self._samples):
                 self._state = "done"
         self._show_state(news.job)
         points = news.points.get(self._number, [])
@@ -133,12 +139,12 @@ class _Column:
         step = f"{progress.step} of {progress.steps}" if here and progress is not None else ""
         self._step.set_text("" if self._state == "done" else step)
 
-    def _pictures(self, samples: Sequence[SampleOut]) -> list[Picture]:
+    def _pictures(self) -> list[Picture]:
         of_scale = f"of scale {self._number}"
         own = {
             kind: [
                 Frame(step=each.step, src=each.href)
-                for each in samples
+                for each in self._samples
                 if _is(each, self._number, kind)
             ]
             for kind in ("seed", "generated", "map")
@@ -149,12 +155,15 @@ class _Column:
         return [
             self._picture("Seed", f"the seed {of_scale}", "The seed image is deleted", seed),
             self._picture(
-                "Generated", f"the generated image {of_scale}", "Not yet", own["generated"]
+                "Generated",
+                f"the generated image {of_scale}",
+                "None" if self._ended else "Not yet",
+                own["generated"],
             ),
             self._picture(
                 "Discriminator's map",
                 f"the discriminator's map of the generated image {of_scale}",
-                "When the scale is done",
+                "None" if self._ended else "When the scale is done",
                 own["map"],
             ),
         ]
