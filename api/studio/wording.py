@@ -4,7 +4,7 @@ import math
 
 from mdf.commands.terminal import duration, size
 
-__all__ = ["count", "duration", "number", "size", "span"]
+__all__ = ["about", "count", "duration", "number", "size", "span"]
 
 
 def number(value: float, *, digits: int = 4) -> str:
@@ -23,6 +23,14 @@ def count(many: int, of: str, plural: str | None = None) -> str:
     """`1 image`, `12 345 images`, with narrow spaces between thousands."""
     noun = of if many == 1 else plural or f"{of}s"
     return f"{many:,} {noun}".replace(",", "\u202f")
+
+
+def about(seconds: float) -> str:
+    """A length of time that is foreseen: `40 s`, `7 min`, `3 h 10 min`."""
+    steps = ((3600, 600), (90, 60), (20, 10), (0, 1))
+    step = next((step for least, step in steps if seconds >= least), 1)
+    words = span(max(1, round(seconds / step) * step))
+    return words.removesuffix(" 0 s").removesuffix(" 0 min")
 
 
 def span(seconds: float) -> str:

@@ -74,7 +74,7 @@ def fraction_of(job: JobOut) -> float:
 
 
 def in_words(job: JobOut) -> str:
-    """`37 % · about 2:05 left`."""
+    """`37 % · about 2 min left`."""
     match job.state:
         case State.SUCCEEDED:
             return f"done in {wording.span(job.run_seconds)}"
@@ -87,7 +87,7 @@ def in_words(job: JobOut) -> str:
     share = f"{fraction_of(job):.0%}".replace("%", "\u202f%")
     if job.eta_seconds is None:
         return share
-    return f"{share} · about {wording.span(job.eta_seconds)} left"
+    return f"{share} · about {wording.about(job.eta_seconds)} left"
 
 
 def made_by(job: JobOut) -> tuple[str, str] | None:
