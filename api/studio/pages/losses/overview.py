@@ -66,6 +66,8 @@ async def show(visitor: Visitor, loss: Loss) -> None:
     with ui.element("div").classes("columns wide"):
         with panel("Files"):
             _show_files(loss, known.files)
+            if visitor.may_write:
+                link("Train a restorer with it", f"/restorers/train?loss={loss.id}")
         with panel("What it is"):
             _show_facts(loss)
         with panel("How it was made"):

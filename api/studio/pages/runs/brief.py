@@ -70,7 +70,10 @@ def _of_restorer(job: JobOut) -> Iterator[_Fact]:
     spec = job.spec
     yield _words("Task", describe_task(spec["task"]))
     yield _words("Network", describe_network(spec["network"]))
-    yield _words("Loss", describe_loss(spec["loss"]))
+    if spec["loss"]["kind"] == "mdf":
+        yield "Loss", lambda: _links("/losses/", [spec["loss"]["loss_id"]])
+    else:
+        yield _words("Loss", describe_loss(spec["loss"]))
     yield "Data set", lambda: _links("/datasets/", [spec["dataset_id"]])
     if spec["validation_dataset_id"] is None:
         yield _words("Validation", f"on {spec['validation_share']:.0%} of it, held out")
