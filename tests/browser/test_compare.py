@@ -34,7 +34,7 @@ def test_a_comparison_is_asked_for_watched_and_looked_at(
     studio.dataset()
     page.goto("/compare")
     page.get_by_role("button", name="Compare").click()
-    expect(page.get_by_role("alert")).to_have_text("choose the models to compare, one or more")
+    expect(page.get_by_role("alert")).to_have_text("choose the restorers to compare, one or more")
     for name in models:
         page.get_by_label(f"{name}: DnCNN").check()
     page.get_by_label("L1", exact=True).check()

@@ -81,14 +81,14 @@ async def _draw_list(visitor: Visitor, cursor: str | None) -> None:
     )
     if not found.items:
         if cursor is None:
-            empty("Nothing was compared yet: choose models and a data set below.")
+            empty("Nothing was compared yet: choose restorers and a data set below.")
         return
     with panel("Comparisons"):
         around = ui.element("div").classes("scroll").props("tabindex=0 role=region")
         around.props["aria-label"] = "Comparisons"
         with around, ui.element("table").classes("plain-table"):
             with ui.element("thead"), ui.element("tr"):
-                for title in ("Name", "Task", "Data set", "Models", "Images", "Made"):
+                for title in ("Name", "Task", "Data set", "Restorers", "Images", "Made"):
                     text("th", title).props("scope=col")
             with ui.element("tbody"):
                 for row in found.items:
@@ -98,7 +98,7 @@ async def _draw_list(visitor: Visitor, cursor: str | None) -> None:
 
 
 def _draw_row(evaluation: EvaluationOut) -> None:
-    models_of_it = count(len(evaluation.model_ids), "model")
+    models_of_it = count(len(evaluation.model_ids), "restorer")
     with ui.element("tr"):
         with text("td", ""):
             link(evaluation.name or f"Comparison of {models_of_it}", f"/compare/{evaluation.id}")
@@ -167,7 +167,7 @@ async def _offer(visitor: Visitor, chosen: tuple[str, ...], dataset: str) -> Non
     known, ready, trained = await visitor.read(ask)
     if not known:
         empty(
-            "It takes models to compare, at least one.",
+            "It takes restorers to compare, at least one.",
             action="Train a restorer",
             to="/restorers/train",
         )
@@ -195,7 +195,7 @@ class _Form:
         """The fields, with those models and that data set chosen to begin with."""
         with form(self._submit, does="Compare", classes="compare-form"):
             options = {each.id: _describe_model(each) for each in self._known}
-            ticks("Models", options, ticked=frozenset(chosen))
+            ticks("Restorers", options, ticked=frozenset(chosen))
             with ui.element("div").classes("compare-fields"):
                 sets = {each.id: f"{each.name} ({count(each.images, 'image')})" for each in ready}
                 _select("dataset_id", "Data set", sets, dataset)
@@ -208,7 +208,7 @@ class _Form:
                     max=MAX_IMAGES,
                     required=True,
                 )
-                own = {"": "What the models were trained for"}
+                own = {"": "What the restorers were trained for"}
                 tasks = own | {each: each for each in self._tasks} | {"other": "Something else"}
                 _select("task", "Degradation", tasks, "", self._take_task)
                 field("name", "Name", maxlength=200)
@@ -245,7 +245,7 @@ class _Form:
         chosen = [name for name, value in values.items() if value == "yes"]
         models_of_it = [name for name in chosen if name.startswith("model_")]
         if not models_of_it:
-            raise BadInputError("choose the models to compare, one or more")
+            raise BadInputError("choose the restorers to compare, one or more")
         try:
             return Evaluation.model_validate(
                 {

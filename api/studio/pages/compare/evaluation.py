@@ -74,6 +74,8 @@ class _Comparison:
         chosen: Mapping[str, str],
         position: int,
     ) -> None:
+        candidates = [_named(each) for each in evaluation.candidates]
+        evaluation = evaluation.model_copy(update={"candidates": candidates})
         self._evaluation = evaluation
         self._images = images
         self._metrics = {each.name: each for each in evaluation.metrics}
@@ -100,7 +102,7 @@ class _Comparison:
     def draw(self) -> None:
         """All of the page."""
         evaluation = self._evaluation
-        heading(evaluation.name or f"Comparison of {count(len(evaluation.model_ids), 'model')}")
+        heading(evaluation.name or f"Comparison of {count(len(evaluation.model_ids), 'restorer')}")
         self._draw_facts()
         with panel("Scores"):
             self._draw_table()
@@ -511,6 +513,13 @@ def _measured(value: float, metric: YardstickOut) -> str:
 
 def _plain(value: float, metric: YardstickOut) -> str:
     return f"{value:.2f}" if metric.unit == "dB" else number(value)
+
+
+def _named(candidate: CandidateOut) -> CandidateOut:
+    """With what it is for a name, where nobody has given it one."""
+    if candidate.name:
+        return candidate
+    return candidate.model_copy(update={"name": _describe(candidate)})
 
 
 def _fact(name: str, value: str) -> None:
