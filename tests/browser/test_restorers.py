@@ -1,6 +1,7 @@
 """Restorers on pages: train one, look at it, download it."""
 
 import json
+import re
 from urllib.parse import quote
 
 from playwright.sync_api import Page, expect
@@ -17,9 +18,11 @@ def test_a_restorer_is_trained_from_the_page(studio: Studio, page: Page) -> None
     }
     page.goto(f"/restorers/train?spec={quote(json.dumps(spec))}")
     page.get_by_label("Loss", exact=True).select_option(label="L1")
+    expect(page.get_by_role("definition").first).to_contain_text(re.compile(r"\d (s|min)$"))
     page.get_by_role("button", name="Train", exact=True).click()
     page.wait_for_url("**/runs/job_*")
     job = studio.client.jobs.get(page.url.rpartition("/")[2])
+    assert job.name == "DnCNN, L1, denoising, σ 0–55"
     assert job.spec["loss"] == {"kind": "l1"}
     assert job.spec["network"]["depth"] == 3
     studio.wait(job)

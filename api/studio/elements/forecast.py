@@ -54,7 +54,8 @@ def _memory_of(estimate: Estimate) -> str:
     if estimate.memory_bytes is None:
         return "not known yet"
     whose = "the GPU" if estimate.memory == "gpu" else "the worker's machine"
-    return f"up to {size(_two_digits(estimate.memory_bytes))} of {whose}"
+    most = size(_two_digits(estimate.memory_bytes)).replace(".0 ", " ")
+    return f"up to {most} of {whose}"
 
 
 def _start_of(estimate: Estimate) -> str:

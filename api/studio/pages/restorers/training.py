@@ -12,16 +12,20 @@ from nicegui import ui
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
+from api.studio.elements.forecast import Forecast
 from api.studio.elements.pipeline import PipelineBuilder
 from api.studio.elements.schema_form import SchemaForm, merged
 from api.studio.frame import button, empty, heading, page, panel, problem_line, style, telling, text
 from api.studio.pages.restorers import words
 from api.studio.visitor import Visitor
 from api.studio.wording import count
+from mdf.commands.terminal import describe_task
 from services.access import Caller
 from services.database.schema import Dataset, Job, Loss
 from services.datasets import catalogue as datasets
 from services.errors import BadInputError
+from services.estimates import forecast
+from services.estimates.forecast import Estimate
 from services.jobs import submission
 from services.losses import catalogue as losses
 from services.names import cleaned
@@ -82,7 +86,7 @@ async def show(
     chosen.setdefault("preset", preset if preset in PRESETS else FIRST_PRESET)
     if loss:
         chosen.setdefault("loss", {"kind": "mdf", "loss_id": loss})
-    _Form(visitor, chosen, ready, trained)
+    await _Form(visitor, chosen, ready, trained).check()
 
 
 class _Form:
@@ -96,16 +100,18 @@ class _Form:
         self._ready = {each.id: f"{each.name} ({count(each.images, 'image')})" for each in ready}
         self._trained = trained
         self._name = ""
+        self._asked = 0
         with ui.element("div").classes("training-form"):
             with panel("Data and preset"):
                 self._offer_data()
             self._parts()
+        with panel("What it will take"):
+            self._forecast = Forecast()
         with ui.element("div").classes("training-end"):
             self._problem = problem_line()
             with ui.element("div").classes("row"):
                 self._go = button("Train", self._submit, classes="button")
                 text("span", "Its run shows how it gets on.", classes="quiet")
-        self._check()
 
     @property
     def _preset(self) -> Any:
@@ -122,7 +128,9 @@ class _Form:
         with panel("Loss"):
             self._offer_loss()
             self._loss_fields()
-        with panel("Training", classes="wide"):
+        with ui.element("details").classes("panel wide") as recipe:
+            recipe.props["open"] = bool(self._chosen.get("recipe"))
+            text("summary", "Recipe: batches, optimiser, schedule, validation")
             self._offer_recipe()
 
     def _offer_data(self) -> None:
@@ -162,8 +170,8 @@ class _Form:
             )
 
     def _offer_network(self) -> None:
-        def take(values: Json) -> None:
-            self._set("network", merged(own, values)["network"] if values else None)
+        async def take(values: Json) -> None:
+            await self._set("network", merged(own, values)["network"] if values else None)
 
         own = {"network": self._preset.network.model_dump(mode="json")}
         differing = _differing(self._chosen.get("network", own["network"]), own["network"])
@@ -217,7 +225,7 @@ class _Form:
             on_change=partial(self._set, "recipe"),
         )
 
-    def _take_preset(self, name: str) -> None:
+    async def _take_preset(self, name: str) -> None:
         # What was changed belongs to the preset that it was changed in; the loss is a choice of
         # its own.
         kept = ("dataset_id", "loss")
@@ -225,48 +233,55 @@ class _Form:
         self._chosen["preset"] = name
         self._keep()
         self._parts.refresh()
-        self._check()
+        await self.check()
 
-    def _take_task(self, own: Json, choice: str) -> None:
-        self._set("task", own if choice else None)
+    async def _take_task(self, own: Json, choice: str) -> None:
+        await self._set("task", own if choice else None)
         self._task_fields.refresh()
 
-    def _take_built_task(self, task: Json) -> None:
+    async def _take_built_task(self, task: Json) -> None:
         before = self._chosen["task"]["kind"]
-        self._set("task", task)
+        await self._set("task", task)
         if "sisr" in (before, task["kind"]) and before != task["kind"]:
             self._task_fields.refresh()
 
-    def _take_loss(self, choice: str) -> None:
+    async def _take_loss(self, choice: str) -> None:
         if not choice:
-            self._set("loss", None)
+            await self._set("loss", None)
         elif choice in _SINGLES:
-            self._set("loss", {"kind": choice})
+            await self._set("loss", {"kind": choice})
         else:
-            self._set("loss", {"kind": "mdf", "loss_id": choice})
+            await self._set("loss", {"kind": "mdf", "loss_id": choice})
         self._loss_fields.refresh()
 
-    def _set(self, name: str, value: Any) -> None:
+    async def _set(self, name: str, value: Any) -> None:
         if value:
             self._chosen[name] = value
         else:
             self._chosen.pop(name, None)
         self._keep()
-        self._check()
+        await self.check()
 
     def _keep(self) -> None:
         """In the address, so that a reload has it all."""
         ui.navigate.history.replace(f"/restorers/train?spec={quote(json.dumps(self._chosen))}")
 
-    def _check(self) -> None:
-        """Say what does not fit before it is submitted."""
+    async def check(self) -> None:
+        """Say what does not fit before it is submitted, and what it will take if it all does."""
+        self._asked += 1
+        asked = self._asked
+        problem, estimate = "", None
         try:
-            self._training()
+            estimate = await self._visitor.read(partial(_foresee, self._training()))
         except BadInputError as error:
-            self._problem.set_text(error.message)
+            problem = error.message
+        if asked != self._asked:  # something else is chosen by now
+            return
+        self._forecast.show(estimate)
+        self._problem.set_text(problem)
+        if problem:
             self._go.props["disabled"] = True
         else:
-            self._problem.set_text("")
             self._go.props.pop("disabled", None)
 
     def _training(self) -> RestorationTraining:
@@ -286,8 +301,9 @@ class _Form:
 
     async def _submit(self) -> None:
         with telling(self._problem):
-            name = cleaned(self._name)
-            job = await self._visitor.write(partial(self._accept, self._training(), name))
+            training = self._training()
+            name = cleaned(self._name) or _title(training)
+            job = await self._visitor.write(partial(self._accept, training, name))
             await self._visitor.runtime.announcements.announce(job.id, job.type)
             ui.navigate.to(f"/runs/{job.id}")
 
@@ -300,6 +316,10 @@ class _Form:
     def _has_perceptual_weights(self) -> bool:
         settings = self._visitor.runtime.installation.settings
         return settings.perceptual_weights is not None or find_spec("torchvision") is not None
+
+
+def _foresee(training: RestorationTraining, session: Session, caller: Caller) -> Estimate:
+    return forecast.estimate(session, training, caller)
 
 
 _VALUE = "(event) => emit(event.target.value)"
@@ -345,6 +365,17 @@ def _describe_preset(name: PresetName) -> str:
     preset = PRESETS[name]
     network = words.network(preset.network.model_dump(mode="json"))
     return f"{name}: {network}, {words.task(preset.task.model_dump(mode='json'))}"
+
+
+def _title(training: RestorationTraining) -> str:
+    """What a restorer is called that nobody has named: `DnCNN, MDF, jpeg, quality 10`."""
+    plan = training.resolved()
+    parts = (
+        words.network(plan.network.model_dump(mode="json")),
+        words.loss(plan.loss.model_dump(mode="json")),
+        describe_task(plan.task.model_dump(mode="json")),
+    )
+    return ", ".join(parts)[:200]
 
 
 def _plain_task(task: Json) -> Json:
