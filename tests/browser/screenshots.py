@@ -22,9 +22,9 @@ from tests.browser.studio import FLAGS, Studio, png, running
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "images" / "studio"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-SIZES = {390: (390, 1300), 1280: (1280, 1300), 2560: (2560, 1440)}
+SIZES = {390: (390, 1200), 1280: (1280, 1200), 2560: (2560, 1440)}
 WIDEST = 1280  # px; what is wider is shown smaller
-COLOURS = 128
+COLOURS = 64
 PAGES = {
     "home": "/",
     "seed": "/seed?image={image}",
@@ -207,7 +207,7 @@ def take(page: Page, path: str, name: str) -> None:
         picture = picture.resize(
             (WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS
         )
-    few = picture.quantize(COLOURS, dither=Image.Dither.NONE)
+    few = picture.quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE)
     few.save(TARGET / f"{name}.png", optimize=True)
 
 
