@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.studio.hosting import ASSETS, note
 from api.studio.visitor import Visitor
 from services import access
+from services.access import Caller
 from services.errors import NotFoundError, ServiceError, UnauthenticatedError
 
 Builder = Callable[..., Awaitable[None]]
@@ -32,6 +33,8 @@ PLACES = {
     "/compare": "Compare",
     "/admin": "Admin",
 }
+# Pages of a key that wait for their browser to connect; each takes half a megabyte.
+MOST_WAITING = 100
 THEMES = {"auto": None, "light": False, "dark": True}
 
 
@@ -49,6 +52,7 @@ def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Bu
                 client.status_code = 404
                 return
             visitor = Visitor.of(request)
+            _make_room(visitor.caller)
             client.on_exception(lambda error: _tell(client, error))
             _draw_frame(request, client, visitor)
             # NiceGUI's own page around it is the `main` landmark.
@@ -158,6 +162,20 @@ def button(words: str, act: Callable[[], Any] | None = None, *, classes: str = "
     """A button; without `button` among its classes it is a quiet one."""
     made = text("button", words, classes=classes or "plain").props("type=button")
     return made if act is None else made.on("click", lambda _: act(), args=[])
+
+
+def _make_room(caller: Caller) -> None:
+    """Forget the oldest of the pages that the caller fetched and no browser has opened yet."""
+    waiting = [
+        page
+        for page in Client.instances.values()
+        if not page.has_socket_connection
+        and not page._delete_tasks  # it was open, and may come back
+        and (shown_to := getattr(page.request.state, "caller", None)) is not None
+        and shown_to.key_id == caller.key_id
+    ]
+    for page in waiting[:-MOST_WAITING]:
+        page.delete()
 
 
 def _draw_frame(request: Request, client: Client, visitor: Visitor) -> None:

@@ -19,6 +19,8 @@ from sqlalchemy.exc import OperationalError
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from api.studio import frame
+
 Keys = Callable[..., dict[str, str]]
 HTML = {"Accept": "text/html"}
 VISIT = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", **HTML}
@@ -314,3 +316,21 @@ def test_a_page_whose_session_has_ended_leads_to_the_login_once(
     assert "/login" not in "".join(heard), "its timers are gone"
     failed = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert not failed
+
+
+def test_pages_that_nobody_opens_do_not_pile_up(
+    live, make_key: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame, "MOST_WAITING", 3)
+    make_key("admin", owner="root")
+    anna, bert = (
+        {"Origin": live.url, **log_in(live.url, make_key("read", owner=owner))}
+        for owner in ("anna", "bert")
+    )
+    berts = client_id(httpx.get(f"{live.url}/", headers=HTML | bert))
+    opened = client_id(httpx.get(f"{live.url}/", headers=HTML | anna))
+    with talk(live.url, opened, **anna):
+        pages = [client_id(httpx.get(f"{live.url}/", headers=HTML | anna)) for _ in range(6)]
+        assert [page in Client.instances for page in pages] == [False] * 3 + [True] * 3
+        assert opened in Client.instances
+        assert berts in Client.instances
