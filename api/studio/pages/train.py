@@ -173,8 +173,8 @@ class _TrainPage:
     async def draw(self) -> None:
         """All of it."""
         await self._read_images()
-        if not self._chosen.images:  # the newest, which is the likeliest
-            self._chosen.images = list(self._images)[:1]
+        if not self._chosen.images and len(self._images) == 1:  # of several, the newest may be any
+            self._chosen.images = list(self._images)
         with ui.element("div").classes("train"):
             with ui.element("div").classes("train-form"):
                 self._draw_seeds()
