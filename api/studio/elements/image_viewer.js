@@ -66,7 +66,7 @@ export default {
           <figcaption>{{ pane.caption }}</figcaption>
         </figure>
       </div>
-      <p class="viewer-values"><span v-if="!spot" class="quiet">Point at a pixel for its place and colour.</span>
+      <p v-if="images.length" class="viewer-values"><span v-if="!spot" class="quiet">Point at a pixel for its place and colour.</span>
         <template v-else><span>x {{ spot.x }}, y {{ spot.y }} px</span>
           <span v-for="value in spot.values" :key="value.label"><i :style="{ background: 'rgb(' + value.rgb + ')' }"></i>
             {{ value.label }} {{ value.rgb }}</span></template></p>

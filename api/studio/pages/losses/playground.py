@@ -146,7 +146,8 @@ class _Trial:
                         self._value = _figure("Loss")
                         self._psnr = _figure("PSNR")
                         self._size = _figure("Compared at")
-                    self._shares = Shares(self._choose_part)
+                    scales = len(self._loss.manifest["widths"])
+                    self._shares = Shares(self._choose_part, scales=scales)
                 with panel("Where, and which way"):
                     self._layers = Choice(
                         "Layer", {each: each for each in _LAYERS}, _DIFFERENCES, self._choose_layer

@@ -12,15 +12,19 @@ from services.losses.comparison import Term
 # A scale and a tap; None stands for all of them.
 Part = tuple[int | None, str | None]
 
+# Heights of the table's rows, px.
+_HEAD, _ROW = 36, 37
+
 
 class Shares:
     """A table whose cells choose the part of which a map is drawn.
 
     Args:
         act: is given each part that is chosen.
+        scales: how many there will be: what is below need not move when they come.
     """
 
-    def __init__(self, act: Callable[[Part], Awaitable[None]]) -> None:
+    def __init__(self, act: Callable[[Part], Awaitable[None]], *, scales: int) -> None:
         style("chart")  # for the colours of its series
         self._act = act
         self._chosen: Part = (None, None)
@@ -29,6 +33,7 @@ class Shares:
         self._percents: dict[int, TextElement] = {}
         self._place = ui.element("div").classes("scroll").props("role=region tabindex=0")
         self._place.props["aria-label"] = "share of each scale and tap in the value"
+        self._place.style(f"min-height: {_HEAD + _ROW * (scales + 1)}px")
 
     def show(self, terms: Sequence[Term]) -> None:
         """Show these shares."""
