@@ -178,6 +178,7 @@ class EventFeeds:
         self._shut_out: set[Caller] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self._at_end = 0  # streams that there were when they were told to end
         # Of their own: the streams wait for no request, and no request for them.
         self._poller = ThreadPoolExecutor(1, "event-poller")
         self._readers = ThreadPoolExecutor(2, "event-reader")
@@ -186,6 +187,11 @@ class EventFeeds:
     def streams(self) -> int:
         """Streams that are open."""
         return sum(tuple(self._callers.values()))  # at once: other threads may ask
+
+    @property
+    def returning(self) -> int:
+        """Streams that come back if the server ends now, or as it ends."""
+        return max(self._at_end, self.streams)
 
     @contextmanager
     def follow(self, job: Job, caller: Caller, *, after: int) -> Iterator[Follower]:
@@ -226,7 +232,7 @@ class EventFeeds:
 
     def end_streams(self) -> None:
         """Tell the followers that the server stops; call it in the event loop's thread."""
-        self._closed = True
+        self._closed, self._at_end = True, self.returning
         for feed in self._feeds.values():
             feed.wake()
 

@@ -1,6 +1,7 @@
 """Server-sent events: the answer that carries a job's log as it is written."""
 
 import asyncio
+import math
 import random
 import time
 
@@ -15,6 +16,8 @@ from services.database.schema import Job
 # requests that waited have been answered: so many leave room for others.
 _RETURN_MILLISECONDS = (10, 50)
 _RETURN_AT_LEAST = 250
+# How often a stream is told anew: a server that is killed says no more.
+_ADVICE_SECONDS = 15.0
 
 
 class EventStream(Response):
@@ -52,18 +55,21 @@ class EventStream(Response):
                 listening.cancel()
 
     async def _stream(self, follower: Follower, send: Send) -> None:
-        chunk: bytes | None = self._advice()
+        chunk: bytes | None = b""
+        advised = -math.inf
         while chunk is not None:
+            if time.monotonic() - advised >= _ADVICE_SECONDS:
+                chunk = self._advice() + chunk
+                advised = time.monotonic()
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             follower.quiet_since = time.monotonic()
             chunk = await follower.next()
-        # When the server stops, as many come back as there are now.
         await send({"type": "http.response.body", "body": self._advice(), "more_body": False})
 
     def _advice(self) -> bytes:
         """How long the client is to wait before it comes back."""
         each = random.uniform(*_RETURN_MILLISECONDS)  # noqa: S311 - spreads callers in time
-        spread = each * self._feeds.streams
+        spread = each * self._feeds.returning
         return f"retry: {_RETURN_AT_LEAST + round(spread)}\n\n".encode()
 
 

@@ -1,5 +1,6 @@
 """The API's process: one event loop that ends its streams first when it stops."""
 
+import gc
 import logging
 import resource
 import socket
@@ -60,7 +61,12 @@ def serve(installation: Installation) -> None:
     _raise_descriptor_limit()
     # Its lines name the ids by which open pages are spoken with.
     logging.getLogger("uvicorn.error").addFilter(_is_told)
-    Server(installation).run()
+    server = Server(installation)
+    # What is there by now stays: the collector would go through all of it several times a minute,
+    # and everybody wait for a third of a second.
+    gc.collect()
+    gc.freeze()
+    server.run()
 
 
 def _is_told(record: logging.LogRecord) -> bool:

@@ -71,6 +71,7 @@ class Rates:
         self._redis = redis.asyncio.Redis.from_pool(pool)
         self._script = self._redis.register_script(_SCRIPT)
         self._away_until = 0.0
+        self._is_leaving = False
         self._full: dict[str, float] = {}  # by name, microseconds of this process's clock
 
     async def take(self, name: str, per_minute: int) -> Standing:
@@ -89,23 +90,33 @@ class Rates:
         most = WINDOW_SECONDS * 1e6
         each = most / per_minute
         if time.monotonic() >= self._away_until:
-            was_away = self._away_until > 0
-            if was_away:  # one looks whether Redis is back; the others need not wait for it
+            if self._away_until:  # one looks whether Redis is back; the others need not wait for it
                 self._away_until = time.monotonic() + _PAUSE_SECONDS
             try:
                 allowed, until_full = await self._script(
                     keys=[f"mdf:rate:{name}"], args=[each, most, int(spend)]
                 )
             except (RedisError, OSError) as error:
-                if not was_away:
-                    _log.warning("rates are kept in memory while Redis is away: %s", error)
-                self._away_until = time.monotonic() + _PAUSE_SECONDS
-                with suppress(RedisError, OSError):  # one that is away does not say goodbye
-                    await self._redis.connection_pool.disconnect(inuse_connections=False)
+                await self._leave(error)
             else:
                 self._away_until = 0.0
                 return _standing(bool(allowed), until_full, each, most)
         return _standing(*self._ask_memory(name, each, most, spend=spend), each, most)
+
+    async def _leave(self, error: Exception) -> None:
+        """Do without Redis for a while, and begin with fresh connections after it."""
+        was_away = self._away_until > 0
+        self._away_until = time.monotonic() + _PAUSE_SECONDS
+        if self._is_leaving:  # many may have asked at once
+            return
+        if not was_away:
+            _log.warning("rates are kept in memory while Redis is away: %s", error)
+        self._is_leaving = True
+        try:
+            with suppress(RedisError, OSError):  # one that is away does not say goodbye
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+        finally:
+            self._is_leaving = False
 
     def _ask_memory(
         self, name: str, each: float, most: float, *, spend: bool

@@ -431,10 +431,13 @@ class Served:
 
     def memory(self) -> int:
         """Bytes of memory that it and its children have to themselves."""
-        total = 0
-        for each in (self.process, *self.process.children(recursive=True)):
+        total = self.process.memory_full_info().uss
+        own = self.process.cmdline()
+        for each in self.process.children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                total += each.memory_full_info().uss
+                # Until its program begins, a child's memory is its parent's.
+                if each.cmdline() != own:
+                    total += each.memory_full_info().uss
         return total
 
 

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
 
-from api import bodies, connections, event_feeds
+from api import bodies, connections, event_feeds, event_streams
 from services import keys
 from services.access import LOCAL
 from services.database.schema import Image, JobEvent
@@ -363,7 +364,7 @@ def test_clients_are_told_to_come_back_one_after_another(
             return int(next(answer.iter_lines()).removeprefix("retry: "))
 
     assert 260 <= told() <= 300
-    monkeypatch.setattr(event_feeds.EventFeeds, "streams", 1000)
+    monkeypatch.setattr(event_feeds.EventFeeds, "returning", 1000)
     spread = [told() for _ in range(10)]
     assert all(10_250 <= milliseconds <= 50_250 for milliseconds in spread)
     assert max(spread) - min(spread) > 500
@@ -375,10 +376,44 @@ def test_at_the_end_of_a_stream_clients_are_told_by_how_many_there_are_then(
     with httpx.stream("GET", f"{live.url}/v1/jobs/{job}/events", headers=SSE) as answer:
         lines = answer.iter_lines()
         assert next(lines).startswith("retry: ")
-        monkeypatch.setattr(event_feeds.EventFeeds, "streams", 1000)
+        monkeypatch.setattr(event_feeds.EventFeeds, "returning", 1000)
         httpx.post(f"{live.url}/v1/jobs/{job}/cancel")
         last = [line for line in lines if line][-1]
     assert 10_250 <= int(last.removeprefix("retry: ")) <= 50_250
+
+
+def test_all_streams_of_a_server_that_ends_are_told_by_how_many_there_were(
+    installation: Installation, job: str
+) -> None:
+    with installation.database.read() as session:
+        row = queries.get(session, job, LOCAL)
+
+    async def end_three() -> list[int]:
+        feeds = event_feeds.EventFeeds(installation.database, streams_per_key=9)
+        counts = []
+        with ExitStack() as open_streams:
+            for _ in range(3):
+                open_streams.enter_context(feeds.follow(row, LOCAL, after=0))
+            counts.append(feeds.returning)
+            feeds.end_streams()
+        counts += [feeds.streams, feeds.returning]
+        await feeds.close()
+        return counts
+
+    assert asyncio.run(end_three()) == [3, 0, 3]
+
+
+def test_a_stream_is_told_anew_when_it_has_been_open_for_a_while(
+    live, job: str, write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_streams, "_ADVICE_SECONDS", 0.3)
+    with httpx.stream("GET", f"{live.url}/v1/jobs/{job}/events", headers=SSE, timeout=10) as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("retry: ")
+        time.sleep(0.4)
+        write(1)
+        found = [next(line for line in lines if line.startswith(("retry", "id"))) for _ in "123"]
+    assert [line.partition(":")[0] for line in found] == ["id", "retry", "id"]
 
 
 def test_a_body_that_nobody_needs_ends_the_stream_when_it_does_not_come(

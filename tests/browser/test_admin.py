@@ -34,6 +34,8 @@ def test_the_first_key_is_made_here_and_the_browser_logs_in_with_it(
     page.get_by_role("textbox", name="Owner").fill("anna")
     page.get_by_role("textbox", name="Owner").press("Enter")
     token = page.locator("code.token").inner_text()
+    expect(page.get_by_role("heading", name="No key is needed yet")).to_be_hidden()
+    expect(page.get_by_role("button", name="Make the key")).to_be_hidden()
     with Client(keyless.url, token) as client:
         assert (client.me().owner, client.me().scopes) == ("anna", ("admin",))
     page.get_by_role("button", name="Log in with this key").click()

@@ -21,6 +21,8 @@ def test_three_steps_train_a_first_loss(page: Page, studio: Studio) -> None:
     expect(page.get_by_role("img", name="The chosen photograph, me.png")).to_be_visible()
     page.get_by_label("JPEG restoration").check()
     page.wait_for_url(re.compile("jpeg"))
+    takes = re.compile(r"Takes [\d.]+( s)? to [\d.]+ (s|min) here")
+    expect(page.get_by_text(takes)).to_be_visible()
     page.reload()  # both choices stand in the address
     expect(page.get_by_label("JPEG restoration")).to_be_checked()
     expect(page.get_by_role("link", name="Full, as in the paper")).to_have_attribute(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 from playwright.sync_api import Page, expect
@@ -33,7 +34,26 @@ def test_parts_at_odds_are_told_before_they_are_submitted(studio: Studio, page: 
     spec = {"preset": "quick-edsr-sisr", "task": {"kind": "sisr", "factor": 2}}
     page.goto(f"/restorers/train?spec={quote(json.dumps(spec))}")
     expect(page.locator(".training-end .problem")).to_contain_text("the network enlarges 4×")
-    expect(page.get_by_role("button", name="Train", exact=True)).to_be_disabled()
+    train = page.get_by_role("button", name="Train", exact=True)
+    expect(train).to_be_disabled()
+    page.get_by_role("combobox", name="Scale").select_option("2")
+    expect(train).to_be_enabled()
+
+
+def test_a_restorer_is_renamed_and_deleted(studio: Studio, page: Page, tmp_path: Path) -> None:
+    model_id = studio.restorer().model_id
+    assert model_id is not None
+    file = tmp_path / "copy.safetensors"
+    studio.client.models.download(model_id, file)
+    copy = studio.client.models.import_file(file)
+    page.goto(f"/restorers/{copy.id}")
+    page.get_by_label("Name").fill("another name")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("heading", name="another name")).to_be_visible()
+    page.get_by_role("button", name="Delete …").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    page.wait_for_url("**/restorers")
+    expect(page.get_by_role("link", name="another name")).to_have_count(0)
 
 
 def test_a_model_has_figures_and_files(studio: Studio, page: Page) -> None:

@@ -53,6 +53,9 @@ def test_columns_fill_as_the_run_goes(page: Page, studio: Studio) -> None:
     link = page.get_by_role("link", name="Open the loss")
     expect(link).to_have_attribute("href", re.compile("^/losses/loss_"))
     expect(page.get_by_role("link", name="Download: Contact sheet")).to_be_visible()
+    expect(page.get_by_text("Finished early")).to_be_hidden()
+    seed = page.get_by_role("link", name="astronaut.png")
+    expect(seed).to_have_attribute("href", f"/seed?image={job.spec['seed_image_ids'][0]}")
     log = page.get_by_role("log")
     expect(log).to_contain_text("succeeded")
     expect(log).not_to_contain_text("generated of scale 1")
@@ -141,13 +144,19 @@ def test_the_list_is_filtered_by_its_address(page: Page, studio: Studio) -> None
     expect(row).to_contain_text("succeeded")
     expect(row.get_by_role("link", name="Open the loss")).to_be_visible()
 
+    mark(page)
     page.get_by_label("State").select_option("queued")
     page.wait_for_url("**/runs?state=queued")
+    expect(page.get_by_role("heading", name="Runs that match")).to_be_visible()
     expect(page.get_by_text("None.")).to_be_visible()
     page.get_by_label("State").select_option("succeeded")
     page.get_by_label("Kind").select_option("Loss training")
     page.wait_for_url("**/runs?state=succeeded&type=discriminator_training")
     expect(row.first).to_be_visible()
+    assert is_marked(page)
+    page.reload()
+    expect(row.first).to_be_visible()
+    expect(page.get_by_label("State")).to_have_value("succeeded")
 
 
 def test_a_restorers_run_shows_its_pictures_over_time(page: Page, studio: Studio) -> None:

@@ -55,7 +55,9 @@ def test_from_the_first_visit_to_a_downloaded_loss(
     expect(main).to_contain_text(re.compile("scale [23] of 3"), timeout=LONG)
     page.get_by_role("button", name="Finish here …").click()
     page.get_by_role("dialog").get_by_role("button", name="Finish here", exact=True).click()
-    page.get_by_role("link", name="Open the loss").click(timeout=LONG)
+    early = re.compile(r"Finished early\s*with [12] of 3 scales")
+    expect(main).to_contain_text(early, timeout=LONG)
+    page.get_by_role("link", name="Open the loss").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("anna, JPEG")
     with page.expect_download() as download:

@@ -62,6 +62,31 @@ def test_a_fault_in_the_recipe_stands_beside_its_field(page: Page, seeds: dict[s
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_enabled()
 
 
+@pytest.mark.parametrize("event", ["input", "focusout"])
+def test_what_is_typed_while_another_preset_comes_is_kept(
+    page: Page, seeds: dict[str, str], event: str
+) -> None:
+    page.goto(f"/train?image={seeds['astronaut.png']}")
+    page.get_by_text("Recipe: as the preset quick").click()
+    width = page.get_by_label("Width", exact=True)
+    expect(width).to_have_value("16")
+    # In one go, before the server can have heard of the preset.
+    width.evaluate(
+        """(width, last) => {
+          document.querySelector("input[value=paper]").click();
+          width.value = "24";
+          for (const each of new Set(["input", last])) {
+            width.dispatchEvent(new Event(each, {bubbles: true}));
+          }
+        }""",
+        event,
+    )
+    expect(page.get_by_text("Recipe: as the preset paper, 1 changed: width")).to_be_visible()
+    expect(width).to_have_value("24")
+    expect(page.get_by_label("Scales", exact=True)).to_have_value("8")
+    page.wait_for_url(re.compile(r"preset=paper&recipe=%7B%22width%22%3A\+24%7D"))
+
+
 def test_a_reload_keeps_what_was_chosen(page: Page, seeds: dict[str, str]) -> None:
     page.goto(f"/train?image={seeds['small.png']}")
     page.get_by_label("astronaut.png").check()

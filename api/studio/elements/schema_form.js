@@ -67,7 +67,7 @@ export default {
               :id="id(each)"
               :value="value(each)"
               v-bind="described(each)"
-              @change="set(each, $event.target.value)"
+              @change="set(each, each.options[$event.target.selectedIndex])"
             >
               <option v-for="name in each.options" :key="name" :value="name">{{ name }}</option>
             </select>
@@ -121,17 +121,21 @@ export default {
   props: { fields: Array, given: Object, problems: Object, revision: Number },
   emits: ["given"],
   data() {
-    return { values: { ...this.given }, typed: {} };
+    return { values: { ...this.given }, typed: {}, typing: null };
   },
   watch: {
+    // What is being typed outlasts values that come from the server meanwhile.
     revision() {
-      clearTimeout(this.waiting);
+      const each = this.byKey[this.typing];
+      const text = this.typed[this.typing];
       this.values = { ...this.given };
       this.typed = {};
+      if (each && this.isThere(each)) this.type(each, text);
+      else this.forget();
     },
   },
   beforeUnmount() {
-    clearTimeout(this.waiting);
+    this.forget();
   },
   computed: {
     byKey() {
@@ -186,7 +190,9 @@ export default {
     type(each, text) {
       this.typed[each.key] = text;
       this.keep(each, this.parsed(each, text));
-      this.tellLater();
+      this.forget();
+      this.typing = each.key;
+      this.waiting = setTimeout(this.tellNow, PAUSE);
     },
     parsed(each, text) {
       if (each.kind === "text") return text;
@@ -202,7 +208,7 @@ export default {
           delete this.typed[other.key];
         }
       }
-      this.tell();
+      this.tell(each);
     },
     choose(each, name, isChosen) {
       const chosen = new Set(this.value(each));
@@ -227,18 +233,21 @@ export default {
       this.set(each, each.default);
       this.$nextTick(() => field.querySelector("input, select")?.focus());
     },
-    tellLater() {
-      clearTimeout(this.waiting);
-      this.waiting = setTimeout(this.tell, PAUSE);
-    },
     // What is typed is told before a button beside the form is pressed.
     tellNow() {
-      if (this.waiting) this.tell();
+      if (this.typing) this.tell(this.byKey[this.typing]);
     },
-    tell() {
+    tell(each) {
+      this.forget();
+      this.$emit("given", {
+        revision: this.revision,
+        values: { ...this.values },
+        changed: { [each.key]: this.value(each) },
+      });
+    },
+    forget() {
       clearTimeout(this.waiting);
-      this.waiting = null;
-      this.$emit("given", { ...this.values });
+      this.typing = null;
     },
   },
 };

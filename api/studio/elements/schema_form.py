@@ -37,7 +37,7 @@ class Field:
     unit: str = ""
     key: str = ""
     when: Mapping[str, str] = field(default_factory=dict)
-    options: Sequence[str] = ()
+    options: Sequence[str | int] = ()
     words: Sequence[str | None] = ()
     least: float | None = None
     most: float | None = None
@@ -90,8 +90,17 @@ class SchemaForm(Element, component="schema_form.js"):
         self._check()
 
     async def _take(self, event: GenericEventArguments) -> None:
-        self.given = nested(self._fields, event.args)
-        self._check()
+        told = event.args
+        if told["revision"] == self._revision:
+            self.given = nested(self._fields, told["values"])
+            self._check()
+        else:  # It was changed while other values were on their way: there, it alone is changed.
+            defaults = {each.key: each.default for each in self._fields}
+            values = {**self.props["given"], **told["changed"]}
+            differing = {
+                key: value for key, value in values.items() if value != defaults.get(key, value)
+            }
+            self.reset(given=nested(self._fields, differing))
         answer = self._on_change(self.given)
         if isawaitable(answer):
             await answer
@@ -270,6 +279,8 @@ def _input(part: Mapping[str, Json]) -> dict[str, Any]:
     choices = part.get("anyOf", [part])
     words = tuple(each.get("const") for each in choices if _is_word(each))
     plain = next((each for each in choices if not _is_word(each)), part)
+    if "enum" in plain:
+        return {"kind": "choice", "options": tuple(plain["enum"])}
     match plain.get("type"):
         case "integer" | "number":
             return {"kind": "number", "words": words, **_limits(plain, part.get("default"))}
@@ -279,8 +290,6 @@ def _input(part: Mapping[str, Json]) -> dict[str, Any]:
             return {"kind": "choices", "options": tuple(plain["items"]["enum"])}
         case "array":
             return {"kind": "numbers"}
-    if "enum" in plain:
-        return {"kind": "choice", "options": tuple(plain["enum"])}
     return {"kind": "text"}
 
 

@@ -1,8 +1,9 @@
 """The first steps: a photograph, a task, and off it goes."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 from nicegui import ui
 from sqlalchemy.orm import Session
 
+from api.studio.elements.forecast import time_of
 from api.studio.elements.pipeline import TASKS, read_task
 from api.studio.elements.thumbnails import thumbnail
 from api.studio.elements.upload import DropZone
@@ -18,6 +20,8 @@ from api.studio.visitor import Visitor
 from services.access import Caller
 from services.database.schema import Image, Job
 from services.errors import BadInputError, ServiceError
+from services.estimates import forecast
+from services.estimates.forecast import Estimate
 from services.images import catalogue
 from services.jobs import submission
 from services.names import cleaned
@@ -36,15 +40,19 @@ async def draw(visitor: Visitor, *, image_id: str | None, written_task: str | No
         lead="A loss learns from one photograph what your images should look like. Three steps.",
     )
 
-    def choose(kind: str) -> None:
+    async def choose(kind: str) -> None:
         chosen["task"] = _task_of(kind)
         ui.navigate.history.replace(_address(image.id if image else None, chosen["task"]))
-        draw_training()
+        await draw_training()
 
-    def draw_training() -> None:
+    async def draw_training() -> None:
+        task = chosen["task"]
+        foreseen = await visitor.read(partial(_foresee, image, task))
+        if task is not chosen["task"]:  # Another one was chosen meanwhile.
+            return
         training.clear()
         with training:
-            _offer_training(visitor, image, chosen["task"])
+            _offer_training(visitor, image, task, foreseen)
 
     with ui.element("ol").classes("start-steps"):
         with _step(1, "Drop a photograph"):
@@ -53,7 +61,7 @@ async def draw(visitor: Visitor, *, image_id: str | None, written_task: str | No
             _offer_tasks(image, chosen["task"], choose)
         with _step(3, "Train"):
             training = ui.element("div").classes("start-training")
-    draw_training()
+    await draw_training()
 
 
 @contextmanager
@@ -95,7 +103,9 @@ def _offer_image(image: Image | None, chosen: Mapping[str, dict[str, Any]]) -> N
         link("Make a synthetic one", "/seed")
 
 
-def _offer_tasks(image: Image | None, task: dict[str, Any], choose: Callable[[str], None]) -> None:
+def _offer_tasks(
+    image: Image | None, task: dict[str, Any], choose: Callable[[str], Awaitable[None]]
+) -> None:
     """What the loss is to help with; on the photograph, once there is one."""
     with ui.element("fieldset").classes("start-tasks"):
         text("legend", "What is wrong with the images that you want to restore?", classes="quiet")
@@ -135,7 +145,28 @@ def _task_of(kind: str) -> dict[str, Any]:
     return {"kind": kind}
 
 
-def _offer_training(visitor: Visitor, image: Image | None, task: dict[str, Any]) -> None:
+def _quick(image: Image, task: dict[str, Any]) -> DiscriminatorTraining:
+    """The training of the quick try."""
+    return DiscriminatorTraining.model_validate(
+        {"seed_image_ids": [image.id], "task": task, "preset": "quick"}
+    )
+
+
+def _foresee(
+    image: Image | None, task: dict[str, Any], session: Session, caller: Caller
+) -> Estimate | None:
+    """What the quick try would take; None where it is not offered, or would be refused."""
+    if image is None or task["kind"] == "custom":
+        return None
+    try:
+        return forecast.estimate(session, _quick(image, task), caller)
+    except BadInputError:
+        return None
+
+
+def _offer_training(
+    visitor: Visitor, image: Image | None, task: dict[str, Any], foreseen: Estimate | None
+) -> None:
     if image is None:
         text("p", "First drop a photograph: then this is where it begins.", classes="quiet")
         button("Quick try, minutes", classes="button").props("disabled")
@@ -155,14 +186,12 @@ def _offer_training(visitor: Visitor, image: Image | None, task: dict[str, Any])
 
     def submit(session: Session, caller: Caller) -> Job:
         visitor.runtime.installation.blobs.check_free()
-        spec = DiscriminatorTraining.model_validate(
-            {"seed_image_ids": [image.id], "task": task, "preset": "quick"}
-        )
         name = cleaned(f"{PurePath(image.name).stem}, {label}")
-        return submission.submit(session, spec, caller=caller, name=name)
+        return submission.submit(session, _quick(image, task), caller=caller, name=name)
 
     button("Quick try, minutes", train, classes="button")
-    text("p", "Small scales and few steps: to see how it goes.", classes="quiet")
+    takes = "" if foreseen is None else f" Takes {time_of(foreseen)} here."
+    text("p", f"Small scales and few steps: to see how it goes.{takes}", classes="quiet")
     problem = problem_line()
     link("Full, as in the paper", f"/train?{urlencode(chosen | _full(image))}", classes="button")
     text("p", "Hours on a GPU. You see time and memory before it begins.", classes="quiet")

@@ -35,12 +35,29 @@ async def show(visitor: Visitor, of: str | None, cursor: str | None) -> None:
         await _show_one(visitor, of)
         return
     has_keys = await visitor.read(lambda session, _: keys.required(session))
-    if not has_keys:
-        _tell_of_first_key(visitor.runtime.installation.settings)
-    _offer_new(visitor, has_keys=has_keys)
+    if has_keys:
+        _offer_new(visitor)
+    else:
+        _offer_first(visitor)
     found = await visitor.read(lambda session, _: keys.list_keys(session, limit=50, cursor=cursor))
     if found.items:
         _list(found)
+
+
+def _offer_first(visitor: Visitor) -> None:
+    settings = visitor.runtime.installation.settings
+
+    async def make(values: Mapping[str, str]) -> None:
+        key, token = await visitor.write(partial(_create, values=values), needs="admin")
+        before.delete()
+        with made:
+            _show_token(key, token, is_first=True)
+
+    with ui.element("div") as before:
+        _tell_of_first_key(settings)
+        with panel("Make the first key"), form(make, does="Make the key"):
+            _key_fields(visitor, {"admin": SCOPES["admin"]}, chosen="admin")
+    made = ui.element("div").props("role=status")
 
 
 def _tell_of_first_key(settings: Settings) -> None:
@@ -61,28 +78,31 @@ def _tell_of_first_key(settings: Settings) -> None:
             text("li", "What has been made so far belongs to the owner local; an admin sees it.")
 
 
-def _offer_new(visitor: Visitor, *, has_keys: bool) -> None:
+def _offer_new(visitor: Visitor) -> None:
     async def make(values: Mapping[str, str]) -> None:
         key, token = await visitor.write(partial(_create, values=values), needs="admin")
         made.clear()
         with made:
-            _show_token(key, token, is_first=not has_keys)
+            _show_token(key, token, is_first=False)
 
-    with panel("New key" if has_keys else "Make the first key"):
+    with panel("New key"):
         with form(make, does="Make the key"):
-            field("name", "What it is for", required=True, maxlength=200, placeholder="laptop")
-            field(
-                "owner",
-                "Owner",
-                help="Whom all that is made with the key belongs to: letters, digits and . _ @ -",
-                value=visitor.caller.owner,
-                required=True,
-                maxlength=100,
-            )
-            scopes = SCOPES if has_keys else {"admin": SCOPES["admin"]}
-            choice("scope", "It may", scopes, chosen="write" if has_keys else "admin")
-            _quota_fields({}, visitor.runtime.installation.settings)
+            _key_fields(visitor, SCOPES, chosen="write")
         made = ui.element("div").props("role=status")
+
+
+def _key_fields(visitor: Visitor, scopes: Mapping[str, str], *, chosen: str) -> None:
+    field("name", "What it is for", required=True, maxlength=200, placeholder="laptop")
+    field(
+        "owner",
+        "Owner",
+        help="Whom all that is made with the key belongs to: letters, digits and . _ @ -",
+        value=visitor.caller.owner,
+        required=True,
+        maxlength=100,
+    )
+    choice("scope", "It may", scopes, chosen=chosen)
+    _quota_fields({}, visitor.runtime.installation.settings)
 
 
 def _create(session: Session, _: Caller, *, values: Mapping[str, str]) -> tuple[ApiKey, str]:

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from nicegui import ui
 from sqlalchemy.orm import Session
 
-from api.schemas import NameChange
 from api.studio.elements.deletion import deletion
 from api.studio.elements.ids import code, copy_button, short_id
+from api.studio.elements.naming import naming
 from api.studio.elements.thumbnails import thumbnail
 from api.studio.elements.times import moment
-from api.studio.frame import button, link, panel, problem_line, telling, text
+from api.studio.frame import link, panel, text
 from api.studio.visitor import Visitor
 from api.studio.wording import count, number, size
 from services.access import Caller
 from services.blobs import BlobMissingError
 from services.cards import task_in_words
 from services.database.schema import Artifact, Image, Loss, LossFile
-from services.errors import BadInputError
 from services.images import catalogue as images
 from services.installation import Installation
 from services.jobs import queries
@@ -39,9 +38,6 @@ _TAPS = {
     "every-relu": "after every ReLU, and the output, as in the paper",
 }
 _PADDING = {"valid": "without padding", "same": "padded to the same size"}
-
-
-_TYPED = """() => emit(document.getElementById("loss-name").value)"""
 
 
 @dataclass(frozen=True)
@@ -189,28 +185,12 @@ async def _show_sheet(visitor: Visitor, sheet: Artifact) -> None:
 
 
 def _offer_name(visitor: Visitor, loss: Loss) -> None:
-    async def rename(wanted: str) -> None:
-        with telling(problem):
-            try:
-                change = NameChange(name=wanted.strip())
-            except ValueError:
-                raise BadInputError(
-                    "A name has at most 200 characters, and none that moves the cursor."
-                ) from None
-            await visitor.write(
-                lambda session, caller: catalogue.rename(session, loss.id, change.name, caller)
-            )
-            ui.navigate.reload()
+    async def rename(name: str) -> None:
+        await visitor.write(
+            lambda session, caller: catalogue.rename(session, loss.id, name, caller)
+        )
 
-    with ui.element("div").classes("row"):
-        label = text("label", "Name")
-        field = ui.element("input").classes("text").props("type=text maxlength=200")
-        field.props["value"] = loss.name
-        label.props["for"] = field.props["id"] = "loss-name"
-        # What is typed is asked of the browser at the press.
-        made = button("Rename")
-        made.on("click", lambda event: rename(str(event.args)), js_handler=_TYPED)
-    problem = problem_line()
+    naming(loss.name, act=rename)
 
 
 def _offer_deletion(visitor: Visitor, loss: Loss) -> None:

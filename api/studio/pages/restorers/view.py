@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from api.studio.elements.deletion import deletion
 from api.studio.elements.ids import code, copy_button, short_id
+from api.studio.elements.naming import naming
 from api.studio.elements.times import moment
 from api.studio.frame import heading, link, page, panel, style, text
 from api.studio.pages.restorers import words
@@ -41,8 +42,6 @@ async def show(visitor: Visitor, model_id: str) -> None:
     with ui.element("div").classes("columns"):
         with panel("What it is"):
             _show_facts(model)
-            if visitor.may_write:
-                _offer_deletion(visitor, model)
         with panel("In validation"):
             _show_figures(model)
         with panel("Files"):
@@ -57,6 +56,10 @@ async def show(visitor: Visitor, model_id: str) -> None:
         with ui.element("details"):
             text("summary", "Manifest, as JSON")
             code(json.dumps(model.manifest, indent=2, ensure_ascii=False), of="manifest")
+    if visitor.may_write:
+        with panel("Name and end"):
+            _offer_name(visitor, model)
+            _offer_deletion(visitor, model)
 
 
 def _show_facts(model: Model) -> None:
@@ -137,6 +140,15 @@ def _python(model: Model) -> str:
         f'restore = torch.export.load("{model.id}.pt2").module()\n'
         "restored = restore(image)  # (N, C, H, W) in [0, 1]; the result is not clamped"
     )
+
+
+def _offer_name(visitor: Visitor, model: Model) -> None:
+    async def rename(name: str) -> None:
+        await visitor.write(
+            lambda session, caller: catalogue.rename(session, model.id, name, caller)
+        )
+
+    naming(model.name, act=rename)
 
 
 def _offer_deletion(visitor: Visitor, model: Model) -> None:

@@ -1,10 +1,12 @@
 """What a run is to do: its spec in words, with links to what it names."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlencode
 
 from nicegui import ui
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from api.schemas import JobOut
 from api.studio.elements.ids import code
@@ -12,19 +14,35 @@ from api.studio.frame import link, panel, text
 from api.studio.pages.runs.commands import command, curl, given
 from api.studio.visitor import Visitor
 from mdf.commands.terminal import describe_loss, describe_network, describe_task
+from services.access import Caller
+from services.database.schema import Dataset, Image, Loss, Model
 
-# A name, and what draws its value.
-_Fact = tuple[str, Callable[[], object]]
+# A name, and its value in words or as the ids of things.
+_Fact = tuple[str, str | Sequence[str]]
+# By the prefixes of ids: where things are kept, and where they are shown.
+_Thing = type[Image] | type[Dataset] | type[Loss] | type[Model]
+_THINGS: Mapping[str, tuple[_Thing, str]] = {
+    "img": (Image, "/seed?image="),
+    "ds": (Dataset, "/datasets/"),
+    "loss": (Loss, "/losses/"),
+    "model": (Model, "/restorers/"),
+}
 
 
-def draw_brief(job: JobOut) -> None:
+async def draw_brief(job: JobOut, visitor: Visitor) -> None:
     """The panel."""
+    facts = list(_FACTS[job.type](job))
+    ids = [each for _, value in facts if not isinstance(value, str) for each in value]
+    names = await visitor.read(lambda session, caller: _names(session, ids, caller))
     with panel("What is to be done"):
         with ui.element("dl").classes("facts"):
-            for name, draw in _FACTS[job.type](job):
+            for name, value in facts:
                 text("dt", name)
                 with ui.element("dd").classes("row"):
-                    draw()
+                    if isinstance(value, str):
+                        text("span", value)
+                    else:
+                        _draw_links(value, names)
         if job.type == "discriminator_training":
             link("Train another with changes", train_again(job))
 
@@ -60,55 +78,55 @@ def draw_equivalents(job: JobOut, visitor: Visitor) -> None:
 
 
 def _of_loss(job: JobOut) -> Iterator[_Fact]:
-    yield _words("Task", describe_task(job.spec["task"]))
-    yield "Seeds", lambda: _links("/seed?image=", job.spec["seed_image_ids"])
-    yield _words("Preset", job.spec["preset"])
+    yield "Task", describe_task(job.spec["task"])
+    yield "Seeds", job.spec["seed_image_ids"]
+    yield "Preset", job.spec["preset"]
     yield from _recipe(job)
 
 
 def _of_restorer(job: JobOut) -> Iterator[_Fact]:
     spec = job.spec
-    yield _words("Task", describe_task(spec["task"]))
-    yield _words("Network", describe_network(spec["network"]))
+    yield "Task", describe_task(spec["task"])
+    yield "Network", describe_network(spec["network"])
     if spec["loss"]["kind"] == "mdf":
-        yield "Loss", lambda: _links("/losses/", [spec["loss"]["loss_id"]])
+        yield "Loss", [spec["loss"]["loss_id"]]
     else:
-        yield _words("Loss", describe_loss(spec["loss"]))
-    yield "Data set", lambda: _links("/datasets/", [spec["dataset_id"]])
+        yield "Loss", describe_loss(spec["loss"])
+    yield "Data set", [spec["dataset_id"]]
     if spec["validation_dataset_id"] is None:
-        yield _words("Validation", f"on {spec['validation_share']:.0%} of it, held out")
+        yield "Validation", f"on {spec['validation_share']:.0%} of it, held out"
     else:
-        yield "Validation on", lambda: _links("/datasets/", [spec["validation_dataset_id"]])
-    yield _words("Preset", spec["preset"])
+        yield "Validation on", [spec["validation_dataset_id"]]
+    yield "Preset", spec["preset"]
     if spec["start_from"] is not None:
-        yield "Starts from", lambda: _links("/restorers/", [spec["start_from"]])
+        yield "Starts from", [spec["start_from"]]
     yield from _recipe(job)
 
 
 def _of_restoration(job: JobOut) -> Iterator[_Fact]:
     spec = job.spec
-    yield "Restorer", lambda: _links("/restorers/", [spec["model_id"]])
+    yield "Restorer", [spec["model_id"]]
     if spec["dataset_id"] is None:
-        yield _words("Images", str(len(spec["image_ids"])))
+        yield "Images", str(len(spec["image_ids"]))
     else:
-        yield "Data set", lambda: _links("/datasets/", [spec["dataset_id"]])
+        yield "Data set", [spec["dataset_id"]]
     quality = "" if spec["quality"] is None else f", quality {spec['quality']}"
-    yield _words("Files", f"{spec['format'].upper()}{quality}")
+    yield "Files", f"{spec['format'].upper()}{quality}"
 
 
 def _of_evaluation(job: JobOut) -> Iterator[_Fact]:
     spec = job.spec
-    yield "Restorers", lambda: _links("/restorers/", spec["model_ids"])
-    yield "Data set", lambda: _links("/datasets/", [spec["dataset_id"]])
-    yield _words("Images", f"{spec['images']} at most")
-    yield _words("Task", describe_task(spec["task"]))
-    yield _words("Metrics", ", ".join(spec["metrics"]) or "none")
+    yield "Restorers", spec["model_ids"]
+    yield "Data set", [spec["dataset_id"]]
+    yield "Images", f"{spec['images']} at most"
+    yield "Task", describe_task(spec["task"])
+    yield "Metrics", ", ".join(spec["metrics"]) or "none"
     if spec["loss_ids"]:
-        yield "Losses", lambda: _links("/losses/", spec["loss_ids"])
+        yield "Losses", spec["loss_ids"]
 
 
 def _of_import(job: JobOut) -> Iterator[_Fact]:
-    yield "Data set", lambda: _links("/datasets/", [job.spec["dataset_id"]])
+    yield "Data set", [job.spec["dataset_id"]]
 
 
 _FACTS = {
@@ -124,14 +142,28 @@ def _recipe(job: JobOut) -> Iterator[_Fact]:
     changes = given(job).get("recipe", {})
     if changes:
         told = ", ".join(f"{name} = {json.dumps(value)}" for name, value in changes.items())
-        yield _words("Changed in the recipe", told)
+        yield "Changed in the recipe", told
 
 
-def _words(name: str, value: str) -> _Fact:
-    return name, lambda: text("span", value)
-
-
-def _links(place: str, ids: Sequence[str]) -> None:
+def _names(session: Session, ids: Iterable[str], caller: Caller) -> dict[str, str]:
+    """What things are called, by their ids; those that are deleted are not there."""
+    by_prefix: dict[str, list[str]] = {}
     for each in ids:
-        kind, _, rest = each.partition("_")
-        link(f"{kind}_…{rest[-8:]}", f"{place}{each}").props["title"] = each
+        by_prefix.setdefault(each.partition("_")[0], []).append(each)
+    names: dict[str, str] = {}
+    for prefix, wanted in by_prefix.items():
+        table, _ = _THINGS[prefix]
+        query = select(table.id, table.name).where(table.id.in_(wanted), caller.sees(table.owner))
+        names.update(row.tuple() for row in session.execute(query))
+    return names
+
+
+def _draw_links(ids: Sequence[str], names: Mapping[str, str]) -> None:
+    for each in ids:
+        prefix, _, rest = each.partition("_")
+        brief = f"{prefix}_…{rest[-8:]}"
+        if each in names:
+            _, place = _THINGS[prefix]
+            link(names[each] or brief, f"{place}{each}").props["title"] = each
+        else:
+            text("span", f"{brief}, deleted", classes="quiet").props["title"] = each

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import urlencode
 
 from nicegui import ui
 from sqlalchemy.orm import Session
 
 from api.routers.jobs import described
+from api.runtime import Runtime
 from api.schemas import JobOut
 from api.studio.elements.jobs import TYPES, ProgressBar, StateBadge, made_by, name_of
 from api.studio.elements.times import moment
-from api.studio.frame import empty, heading, link, page, panel, style, text
+from api.studio.frame import empty, heading, link, page, style, text
 from api.studio.visitor import Visitor
 from mdf.commands.terminal import describe_task
 from services.access import Caller
@@ -61,15 +63,19 @@ class Listing:
 
     async def refresh(self) -> None:
         """Show how they stand now."""
-        jobs, cursor = await self._visitor.read(self._ask)
-        is_first_use = not jobs and self._filters == Filters()
+        filters = self._filters
+        jobs, cursor = await self._visitor.read(partial(_ask, filters, self._visitor.runtime))
+        if filters != self._filters:  # Others were chosen meanwhile, and are on their way.
+            return
+        self._title.set_text("All runs" if filters == Filters() else "Runs that match")
+        is_first_use = not jobs and filters == Filters()
         self._empty.set_visibility(is_first_use)
         self._panel.set_visibility(not is_first_use)
         self._none.set_visibility(not jobs)
         self._older.set_visibility(cursor is not None)
-        older = replace(self._filters, cursor=cursor or "").address
-        if self._older.props.get("href") != older:
-            self._older.props["href"] = older
+        _lead(self._older, replace(filters, cursor=cursor or ""))
+        self._newest.set_visibility(bool(filters.cursor))
+        _lead(self._newest, replace(filters, cursor=""))
         for gone in self._rows.keys() - {job.id for job in jobs}:
             self._rows.pop(gone).line.delete()
         for place, job in enumerate(jobs):
@@ -82,7 +88,7 @@ class Listing:
 
     def _draw(self) -> None:
         heading("Runs", lead="Trainings, restorations, comparisons and imports, newest first.")
-        with ui.element("div").classes("row"):
+        with ui.element("form").classes("row"):
             self._choice("state", "State", {state.value: state.value for state in State})
             self._choice("type", "Kind", TYPES)
         with ui.element("div") as self._empty:
@@ -91,7 +97,8 @@ class Listing:
                 action="Train a loss",
                 to="/train",
             )
-        with panel("All runs" if self._filters == Filters() else "Runs that match") as self._panel:
+        with ui.element("section").classes("panel") as self._panel:
+            self._title = text("h2", "Runs")
             with ui.element("div").classes("scroll").props("tabindex=0 role=region") as scroll:
                 scroll.props["aria-label"] = "Runs"
                 with ui.element("table").classes("plain-table runs"):
@@ -102,41 +109,52 @@ class Listing:
             self._none = text("p", "None.", classes="quiet")
             with ui.element("nav").classes("row") as pages:
                 pages.props["aria-label"] = "Pages of runs"
-                newest = link("Newest", replace(self._filters, cursor="").address)
-                newest.set_visibility(bool(self._filters.cursor))
+                self._newest = link("Newest", "")
                 self._older = link("Older", "")
-
-    def _ask(self, session: Session, caller: Caller) -> tuple[list[JobOut], str | None]:
-        filters = self._filters
-        found = queries.list_jobs(
-            session,
-            caller,
-            state=State(filters.state) if filters.state else None,
-            type=filters.type or None,
-            limit=_ROWS,
-            cursor=filters.cursor or None,
-        )
-        return described(session, found.items, self._visitor.runtime), found.next_cursor
 
     def _choice(self, name: str, label: str, options: Mapping[str, str]) -> None:
         with ui.element("label").classes("row"):
             text("span", label)
-            with ui.element("select").classes("text") as choice:
+            with ui.element("select").classes("text").props(f"name={name}") as choice:
                 for value, words in {"": "all", **options}.items():
                     option = text("option", words)
                     option.props["value"] = value
                     if value == getattr(self._filters, name):
                         option.props("selected")
 
-        def filter_by(value: str) -> None:
-            wanted = {"state": self._filters.state, "type": self._filters.type, name: value}
-            ui.navigate.to(Filters(**wanted).address)
-
+        # All choices as they stand in the browser: the page may not have heard of the last one yet.
         choice.on(
             "change",
-            lambda event: filter_by(str(event.args)),
-            js_handler="(event) => emit(event.target.value)",
+            lambda event: self._filter(event.args),
+            js_handler="(event) => emit(Object.fromEntries(new FormData(event.target.form)))",
         )
+
+    async def _filter(self, chosen: dict[str, str]) -> None:
+        state, type = chosen["state"], chosen["type"]
+        if state not in ("", *State) or type not in ("", *TYPES):
+            return
+        self._filters = Filters(state, type)
+        await self.refresh()
+        ui.navigate.history.replace(self._filters.address)
+
+
+def _ask(
+    filters: Filters, runtime: Runtime, session: Session, caller: Caller
+) -> tuple[list[JobOut], str | None]:
+    found = queries.list_jobs(
+        session,
+        caller,
+        state=State(filters.state) if filters.state else None,
+        type=filters.type or None,
+        limit=_ROWS,
+        cursor=filters.cursor or None,
+    )
+    return described(session, found.items, runtime), found.next_cursor
+
+
+def _lead(anchor: ui.element, filters: Filters) -> None:
+    if anchor.props.get("href") != filters.address:
+        anchor.props["href"] = filters.address
 
 
 class _Row:

@@ -76,7 +76,7 @@ class Run:
             case "restoration_training":
                 self._parts.append(RestorerTraining())
         self._parts.append(Files())
-        draw_brief(job)
+        await draw_brief(job, self._visitor)
         journal = Journal(self._visitor, job)
         await journal.begin()
         self._parts.append(journal)
