@@ -37,8 +37,8 @@ BEYOND_SCHEMAS = {
         "(min_size|max_width|crop|patch|batch) is|must rise|is no setting of the form|ends with"
         "|the network|the loss|relativistic_gan|sums stand|are added up|stage|nesterov"
         "|has an odd side|has the digest|a mosaic"
-        # What is left out is the preset's, of whose kind a field may be unknown.
-        r"|^recipe\.\w+\.\w+\.\w+: is not a known field",
+        # What is left out is the preset's, of whose kind a field may be unknown, or has limits.
+        r"|^recipe\.\w+\.\w+\.\w+: (is not a known field|input should be )",
     ),
     "ranges whose ends are the wrong way round": ("bad_input", "low end .* is above its high end"),
     "parts that do not lie within a picture, or are to be shown larger than they are": (
