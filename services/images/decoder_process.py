@@ -6,24 +6,29 @@ to be kept. It answers one line of JSON, followed by the PNG file if all went we
 if not.
 
 Pillow takes 4 bytes for a pixel of RGB or RGBA, 100 MB for 25 megapixels: so nothing is copied
-that need not be, and there are never two whole copies of what has transparency.
+that need not be. What has transparency stays as it is until it is written, without its alpha
+where that says nothing.
 """
 
 import io
 import json
 import resource
+import struct
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import putchunk
 
 # TIFF and PNG samples of other kinds (floating point, 32 bits, Lab) have no agreed range.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 MAX_OUTPUT = 1 << 28
 STRIP = 64  # rows
+# Of the largest image's pixels: libwebp holds a picture four times while it is decoded.
+WEBP_SHARE = 0.4
 # Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
 # program writes.
 MOST_PARTS = 20_000  # chunks of a PNG, segments of a JPEG
@@ -49,8 +54,10 @@ def restrict(limits: dict[str, Any]) -> None:
 
 def decode(
     content: bytes, limits: dict[str, Any], *, keep_alpha: bool
-) -> tuple[Image.Image, dict[str, Any]]:
-    """The image as 8-bit RGB, or RGBA if transparency is kept and there is some; what it was."""
+) -> tuple[Image.Image, str, dict[str, Any]]:
+    """The image with 8 bits per sample; the mode to keep it in, RGB, or RGBA if transparency is
+    kept and there is some; what it was.
+    """
     Image.MAX_IMAGE_PIXELS = None  # checked below, with words of our own
     check_parts(content)
     image: Image.Image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
@@ -79,13 +86,16 @@ def decode(
     profile = image.info.get("icc_profile")
     turn_upright(image, conversions)
     image = eight_bits(image, bits, conversions)
-    if keep_alpha and (alpha := transparency(image)) is not None:
-        if profile or image.mode != "RGBA":
-            image = to_srgb(without_alpha(image), profile, conversions)
-            image.putalpha(alpha)
-        return image, source
-    image = opaque(image, conversions)
-    return to_srgb(image, profile, conversions), source
+    mode = "RGB"
+    if image.has_transparency_data:
+        image = with_colours(image)
+        if image.getchannel("A").getextrema() != (255, 255):
+            if keep_alpha:
+                mode = "RGBA"
+            else:
+                lay_over_white(image)
+                conversions.append("transparency laid over white")
+    return to_srgb(image, profile, conversions), mode, source
 
 
 def check_parts(content: bytes) -> None:
@@ -147,6 +157,12 @@ def check_size(image: Image.Image, limits: dict[str, Any]) -> None:
         raise BadImage(f"{size}; each side may have at most {limits['max_side']}")
     if width * height > limits["max_pixels"]:
         raise BadImage(f"{size}; at most {limits['max_pixels'] / 1e6:g} megapixels are accepted")
+    if image.format == "WEBP" and width * height > WEBP_SHARE * limits["max_pixels"]:
+        raise BadImage(
+            f"{size}; as WebP, which takes the most memory to decode, at most "
+            f"{WEBP_SHARE * limits['max_pixels'] / 1e6:g} megapixels are accepted: save it as PNG "
+            "or JPEG"
+        )
 
 
 def bits_per_sample(image: Image.Image, content: bytes) -> int:
@@ -185,43 +201,21 @@ def eight_bits(image: Image.Image, bits: int, conversions: list[str]) -> Image.I
     return image
 
 
-def transparency(image: Image.Image) -> Image.Image | None:
-    """The alpha channel, if any pixel is not opaque."""
-    if not image.has_transparency_data:
-        return None
-    alpha = (image if image.mode == "RGBA" else image.convert("RGBA")).getchannel("A")
-    return None if alpha.getextrema() == (255, 255) else alpha
+def with_colours(image: Image.Image) -> Image.Image:
+    """What has transparency, as RGBA."""
+    if image.mode == "LA":
+        light, alpha = image.split()
+        image.close()
+        return Image.merge("RGBA", (light, light, light, alpha))
+    return image if image.mode == "RGBA" else image.convert("RGBA")
 
 
-def without_alpha(image: Image.Image) -> Image.Image:
-    """The colours as they are, as RGB."""
-    if image.mode == "RGBa":  # multiplied by their alpha
-        image = image.convert("RGBA")
-    image = colours(image) if image.mode == "RGBA" else image.convert("RGB")
-    image.info.pop("transparency", None)
-    return image
-
-
-def colours(image: Image.Image) -> Image.Image:
-    """The RGB of an RGBA image, which is closed: at no time are there two whole copies."""
-    bands = [image.getchannel(name) for name in "RGB"]
-    image.close()
-    return Image.merge("RGB", bands)
-
-
-def opaque(image: Image.Image, conversions: list[str]) -> Image.Image:
-    """Lay transparency over white."""
-    if not image.has_transparency_data:
-        return image
-    if transparency(image) is None:
-        return without_alpha(image)
-    conversions.append("transparency laid over white")
-    image = image if image.mode == "RGBA" else image.convert("RGBA")
+def lay_over_white(image: Image.Image) -> None:
+    """Make an RGBA image opaque, in place."""
     white = Image.new("RGBA", (image.width, STRIP), "white")
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
         image.paste(Image.alpha_composite(white.crop((0, 0, *strip.size)), strip), (0, top))
-    return colours(image)
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, conversions: list[str]) -> Image.Image:
@@ -229,21 +223,26 @@ def to_srgb(image: Image.Image, profile: bytes | None, conversions: list[str]) -
     if image.mode in ("1", "P", "PA", "RGBX", "YCbCr"):
         conversions.append(f"{image.mode} converted to RGB")
         image = image.convert("RGB")
+    has_colours = image.mode in ("RGB", "RGBA")
     if profile:
         try:
             described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if image.mode != "RGB" or "srgb" not in ImageCms.getProfileDescription(
+            if not has_colours or "srgb" not in ImageCms.getProfileDescription(
                 described
             ).lower().replace(" ", ""):
                 converted = ImageCms.profileToProfile(
-                    image, described, ImageCms.createProfile("sRGB"), outputMode="RGB"
+                    image,
+                    described,
+                    ImageCms.createProfile("sRGB"),
+                    outputMode=image.mode if has_colours else "RGB",
+                    inPlace=has_colours,
                 )
-                if converted is not None:
-                    conversions.append(f"{image.mode} converted to sRGB by the ICC profile")
-                    return converted
+                was = "RGB" if has_colours else image.mode
+                conversions.append(f"{was} converted to sRGB by the ICC profile")
+                return converted or image
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             conversions.append("unusable ICC profile dropped")
-    if image.mode != "RGB":
+    if not has_colours:
         conversions.append(f"{image.mode} converted to RGB")
         image = image.convert("RGB")
     return image
@@ -257,15 +256,7 @@ def main() -> int:
     restrict(limits)
     out = sys.stdout.buffer
     try:
-        image, source = decode(content, limits, keep_alpha=request["keep_alpha"])
-        png = io.BytesIO()
-        image.save(png, "PNG", compress_level=2)
-        answer: dict[str, Any] = {
-            "width": image.width,
-            "height": image.height,
-            "digest": pixel_digest(image),
-            "source": source,
-        }
+        image, mode, source = decode(content, limits, keep_alpha=request["keep_alpha"])
     except BadImage as refusal:
         out.write(json.dumps({"error": str(refusal)}).encode())
         return 1
@@ -275,7 +266,14 @@ def main() -> int:
         message = f"the image file is truncated or damaged and cannot be decoded ({reason(error)})"
         out.write(json.dumps({"error": message}).encode())
         return 1
-    out.write(json.dumps(answer).encode() + b"\n" + png.getvalue())
+    answer = {
+        "width": image.width,
+        "height": image.height,
+        "digest": pixel_digest(image, mode),
+        "source": source,
+    }
+    out.write(json.dumps(answer).encode() + b"\n")
+    write_png(image, mode, out)
     return 0
 
 
@@ -286,13 +284,36 @@ def reason(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def pixel_digest(image: Image.Image) -> str:
-    """As `services.images.decoding.pixel_digest`."""
-    digest = sha256(f"{image.width}x{image.height} {image.mode}\n".encode())
+def pixel_digest(image: Image.Image, mode: str) -> str:
+    """As `services.images.decoding.pixel_digest`, of the image in `mode`."""
+    digest = sha256(f"{image.width}x{image.height} {mode}\n".encode())
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
-        digest.update(strip.tobytes())
+        digest.update(strip.tobytes("raw", mode))
     return digest.hexdigest()
+
+
+class PixelChunks:
+    """Takes compressed pixels, and writes them as chunks of a PNG file."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def write(self, compressed: bytes) -> None:
+        """Take the next ones."""
+        putchunk(self._out, b"IDAT", compressed)
+
+
+def write_png(image: Image.Image, mode: str, out: BinaryIO) -> None:
+    """The image in `mode`, as a PNG file. `image.save` would need a copy to leave out the alpha."""
+    kind = {"RGB": 2, "RGBA": 6}[mode]
+    out.write(b"\x89PNG\r\n\x1a\n")
+    putchunk(out, b"IHDR", struct.pack(">IIBBBBB", *image.size, 8, kind, 0, 0, 0))
+    # No search for the best strategy; level 2; the usual strategy; no dictionary.
+    image.encoderconfig = (False, 2, -1, b"")
+    everything = ImageFile._Tile("zip", (0, 0, *image.size), 0, mode)
+    ImageFile._save(image, cast("IO[bytes]", PixelChunks(out)), [everything])
+    putchunk(out, b"IEND", b"")
 
 
 if __name__ == "__main__":

@@ -114,13 +114,14 @@ def decode(content: bytes, limits: Limits, *, keep_alpha: bool = False) -> Decod
         output.seek(0)
         try:
             answer = json.loads(output.readline())
-        except ValueError as error:
-            raise BadImageError(
+        except ValueError:
+            answer = {}
+        if process.returncode != 0 or not answer:
+            costly = (
                 "the image needs more memory or time to decode than the service allows "
                 f"({limits.memory_bytes >> 20} MiB, {limits.cpu_seconds} s)"
-            ) from error
-        if process.returncode != 0:
-            raise BadImageError(answer["error"])
+            )
+            raise BadImageError(answer.get("error", costly))
         return DecodedImage(png=output.read(), **answer)
 
 

@@ -16,7 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from PIL import Image
@@ -178,6 +178,12 @@ def compressed_tiff(size: int) -> bytes:
     )
 
 
+@cache
+def _webp_bomb() -> bytes:
+    """As many pixels as a picture may have, in a few kilobytes."""
+    return encoded("WEBP", np.zeros((5000, 5000, 3), np.uint8))
+
+
 def webp_of_size(width: int, height: int) -> bytes:
     """The header of an extended WebP of that size, and of a lossless picture in it."""
     extended = struct.pack("<4sIII", b"VP8X", 10, 0, 0)[:12] + struct.pack("<I", width - 1)[:3]
@@ -299,6 +305,7 @@ PICTURES: dict[str, Make] = {
     "WebP, animated": lambda _: animated("WEBP"),
     "WebP of gigapixels": lambda _: webp_of_size(1 << 24, 1 << 24),
     "WebP, larger than its pixels": lambda _: webp_of_size(4096, 4096),
+    "WebP bomb": lambda _: _webp_bomb(),
     "WebP with a wrong length": lambda _: GOOD["WEBP"][:4] + b"\xff" * 4 + GOOD["WEBP"][8:],
     "TIFF of gigapixels": lambda _: tiff((256, 4, 1, 1 << 20), (257, 4, 1, 1 << 20)),
     "TIFF bomb": lambda _: compressed_tiff(200 << 20),

@@ -121,12 +121,14 @@ async def ask(
         took = times
         method, path, content = _request(chance, jobs, image)
         named = {"Idempotency-Key": uuid4().hex} if method == "POST" else {}
+        wait = 0.25  # and twice as long each time, as `mdf.Client` does
         while True:
             try:
                 answer = await http.request(method, path, json=content, headers=named)
             except httpx.TransportError:  # the API is being restarted
                 took = repeated
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(wait * chance.uniform(0.75, 1.25))
+                wait *= 2
             else:
                 break
         took.append(time.monotonic() - due)

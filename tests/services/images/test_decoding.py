@@ -342,6 +342,11 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         BadImageError,
         "at most 25 megapixels",
     ),
+    "too many pixels for WebP": (
+        lambda: file(Image.new("RGB", (4000, 2501)), "WebP"),
+        BadImageError,
+        "4000 × 2501 pixels; as WebP, .* at most 10 megapixels",
+    ),
     "bomb": (bomb, BadImageError, "30000 × 30000"),
     "float TIFF": (
         lambda: file(GREY.astype(np.float32), "TIFF"),
@@ -385,11 +390,17 @@ def test_the_largest_image_is_decoded_within_its_limits() -> None:
     assert (decoded.width, decoded.height) == (5000, 5000)
 
 
+@pytest.mark.parametrize("keep_alpha", [True, False])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
-def test_the_largest_image_needs_little_memory(mode: str) -> None:
+def test_the_largest_image_needs_little_memory(mode: str, keep_alpha: bool) -> None:
     image = Image.new(mode, (5000, 5000))
     options = {"transparency": 0} if mode == "P" else {}
     content = file(image, "PNG", compress_level=1, **options)
     # Of the address space, the interpreter and its libraries take about 100 MB.
-    decoded = decode(content, replace(LIMITS, memory_bytes=300_000_000), keep_alpha=True)
+    decoded = decode(content, replace(LIMITS, memory_bytes=260_000_000), keep_alpha=keep_alpha)
     assert (decoded.width, decoded.height) == (5000, 5000)
+
+
+def test_the_largest_webp_is_decoded() -> None:
+    decoded = decode(file(Image.new("RGB", (4000, 2500), "teal"), "WebP"), LIMITS)
+    assert (decoded.width, decoded.height) == (4000, 2500)
