@@ -2,16 +2,18 @@
 
 Run as a file in an isolated interpreter by `services.images.decoding`; it imports the
 standard library and Pillow only. Its argument is JSON: the limits, and whether transparency is
-to be kept. It answers one line of JSON, followed by the PNG file if all went well, and exits 1
-if not.
+to be kept. It answers one line of JSON, followed by the PNG file if all went well; it exits 1 if
+not, and 3 where the disk has no room for the answer.
 
 Pillow takes 4 bytes for a pixel of RGB or RGBA, 100 MB for 25 megapixels: so nothing is copied
 that need not be. What has transparency stays as it is until it is written, without its alpha
 where that says nothing.
 """
 
+import errno
 import io
 import json
+import os
 import resource
 import struct
 import sys
@@ -27,6 +29,7 @@ from PIL.PngImagePlugin import putchunk
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 MAX_OUTPUT = 1 << 28
 STRIP = 64  # rows
+NO_ROOM = 3
 # Of the largest image's pixels: libwebp holds a picture four times while it is decoded.
 WEBP_SHARE = 0.4
 # Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
@@ -272,8 +275,14 @@ def main() -> int:
         "digest": pixel_digest(image, mode),
         "source": source,
     }
-    out.write(json.dumps(answer).encode() + b"\n")
-    write_png(image, mode, out)
+    try:
+        out.write(json.dumps(answer).encode() + b"\n")
+        write_png(image, mode, out)
+        out.flush()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os._exit(NO_ROOM)  # what is left in the buffer has no room either
     return 0
 
 

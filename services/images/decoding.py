@@ -15,12 +15,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from services.errors import BadImageError, TooLargeError, UnsupportedImageError
+from services.errors import BadImageError, DiskFullError, TooLargeError, UnsupportedImageError
 from services.settings import Settings
 
 FORMATS = ("PNG", "JPEG", "WebP", "TIFF")
 
 _DECODER = Path(__file__).with_name("decoder_process.py")
+_NO_ROOM = 3  # its exit status where the disk is full
 
 # How a file begins: the formats that are accepted, and those that people send by mistake.
 _ACCEPTED = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -94,7 +95,8 @@ def decode(content: bytes, limits: Limits, *, keep_alpha: bool = False) -> Decod
     alpha), unless all of them are opaque. `DecodedImage.source` says what was done.
 
     Raises: TooLargeError for too many bytes; UnsupportedImageError for a format that is not
-    accepted; BadImageError for everything else that is wrong with the file.
+    accepted; BadImageError for everything else that is wrong with the file; DiskFullError where
+    the temporary folder has no room for the result.
     """
     _check_start(content, limits)
     request = {"limits": asdict(limits), "keep_alpha": keep_alpha}
@@ -111,6 +113,10 @@ def decode(content: bytes, limits: Limits, *, keep_alpha: bool = False) -> Decod
             )
         except subprocess.TimeoutExpired as error:
             raise BadImageError(f"decoding took more than {limits.seconds:g} s") from error
+        if process.returncode == _NO_ROOM:
+            raise DiskFullError(
+                f"the temporary folder {tempfile.gettempdir()} has no room for a decoded image"
+            )
         output.seek(0)
         try:
             answer = json.loads(output.readline())

@@ -67,7 +67,6 @@ class JobRun:
 
         self._renewed = self._stepped = self._checked = time.monotonic()
         self._progress_stored = 0.0
-        self._checkpoint_due = self._renewed + self._settings.checkpoint_seconds
         self._checkpoint_number = 0
         self._asked_to_save = False  # at the last poll
         self._told_of_disk = -math.inf
@@ -77,6 +76,9 @@ class JobRun:
             "attempt": job.attempt,
             "worker": job.lease_holder,
         }
+        # The more attempts were lost, the sooner a step forward is kept.
+        first = math.ldexp(self._settings.checkpoint_seconds, -job.lost_attempts)
+        self._checkpoint_due = self._renewed + first
         self._desired = job.desired_state
         self._deadline = job.deadline
         self._checkpoint = job.checkpoint

@@ -100,7 +100,8 @@ class _Training:
         while len(self._trained) < self._recipe.scales:
             scale = self._scale = self._scale or self._next_scale()
             if not self._train(scale):
-                self._run.log(f"finished early, with {len(self._trained)} scales")
+                done, scales = len(self._trained), self._recipe.scales
+                self._run.log(f"finished early, with {done} of {scales} scales")
                 break
             self._finish(scale)
         return self._result()

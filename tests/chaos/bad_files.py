@@ -180,7 +180,7 @@ def compressed_tiff(size: int) -> bytes:
 
 @cache
 def _webp_bomb() -> bytes:
-    """As many pixels as a picture may have, in a few kilobytes."""
+    """As many pixels as a PNG may have, in a few kilobytes."""
     return encoded("WEBP", np.zeros((5000, 5000, 3), np.uint8))
 
 

@@ -200,6 +200,7 @@ export default {
       return text.split(/[\s,;]+/).filter(Boolean).map(toNumber);
     },
     set(each, value) {
+      this.tellNow();
       delete this.typed[each.key];
       this.keep(each, value);
       for (const other of this.fields) {

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
 from sqlalchemy.orm import Session
 
 from api.studio.elements.forecast import time_of
@@ -21,7 +22,6 @@ from services.access import Caller
 from services.database.schema import Image, Job
 from services.errors import BadInputError, ServiceError
 from services.estimates import forecast
-from services.estimates.forecast import Estimate
 from services.images import catalogue
 from services.jobs import submission
 from services.names import cleaned
@@ -47,12 +47,13 @@ async def draw(visitor: Visitor, *, image_id: str | None, written_task: str | No
 
     async def draw_training() -> None:
         task = chosen["task"]
-        foreseen = await visitor.read(partial(_foresee, image, task))
-        if task is not chosen["task"]:  # Another one was chosen meanwhile.
-            return
         training.clear()
         with training:
-            _offer_training(visitor, image, task, foreseen)
+            told = _offer_training(visitor, image, task)
+        if image is not None and told is not None:
+            foreseen = await visitor.read(partial(_foresee, image, task))
+            if foreseen is not None and task is chosen["task"]:  # no other was chosen meanwhile
+                told.set_text(f"Takes {foreseen} here.")
 
     with ui.element("ol").classes("start-steps"):
         with _step(1, "Drop a photograph"):
@@ -152,30 +153,28 @@ def _quick(image: Image, task: dict[str, Any]) -> DiscriminatorTraining:
     )
 
 
-def _foresee(
-    image: Image | None, task: dict[str, Any], session: Session, caller: Caller
-) -> Estimate | None:
-    """What the quick try would take; None where it is not offered, or would be refused."""
-    if image is None or task["kind"] == "custom":
-        return None
+def _foresee(image: Image, task: dict[str, Any], session: Session, caller: Caller) -> str | None:
+    """How long the quick try would take; None if that is not known, or it would be refused."""
     try:
-        return forecast.estimate(session, _quick(image, task), caller)
+        estimate = forecast.estimate(session, _quick(image, task), caller)
     except BadInputError:
         return None
+    return None if estimate.seconds is None else time_of(estimate)
 
 
 def _offer_training(
-    visitor: Visitor, image: Image | None, task: dict[str, Any], foreseen: Estimate | None
-) -> None:
+    visitor: Visitor, image: Image | None, task: dict[str, Any]
+) -> TextElement | None:
+    """What can be begun; gives the place for how long the quick try takes, if it can be."""
     if image is None:
         text("p", "First drop a photograph: then this is where it begins.", classes="quiet")
         button("Quick try, minutes", classes="button").props("disabled")
-        return
+        return None
     chosen = {"image": image.id, "task": json.dumps(task)}
     if task["kind"] == "custom":
         text("p", "First put the steps of your pipeline together, and see what they do.")
         link("Build the pipeline", f"/seed?{urlencode(chosen)}", classes="button")
-        return
+        return None
     label, _ = TASKS[task["kind"]]
 
     async def train() -> None:
@@ -190,11 +189,13 @@ def _offer_training(
         return submission.submit(session, _quick(image, task), caller=caller, name=name)
 
     button("Quick try, minutes", train, classes="button")
-    takes = "" if foreseen is None else f" Takes {time_of(foreseen)} here."
-    text("p", f"Small scales and few steps: to see how it goes.{takes}", classes="quiet")
+    with ui.element("p").classes("quiet"):
+        text("span", "Small scales and few steps: to see how it goes. ")
+        told = text("span", "")
     problem = problem_line()
     link("Full, as in the paper", f"/train?{urlencode(chosen | _full(image))}", classes="button")
     text("p", "Hours on a GPU. You see time and memory before it begins.", classes="quiet")
+    return told
 
 
 def _full(image: Image) -> dict[str, str]:

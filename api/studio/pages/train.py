@@ -521,6 +521,8 @@ def _time_of_preset(chosen: _Choice, preset: Preset, session: Session, caller: C
         return ""
     except BadInputError:
         return "Not on this seed: too small"
+    if estimate.seconds is None:
+        return "How long it takes here is not known yet"
     return f"Takes {time_of(estimate)} here"
 
 

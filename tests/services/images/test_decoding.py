@@ -1,11 +1,16 @@
 """Uploads: what is accepted, with which pixels, and what each bad file is told."""
 
 import io
+import json
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from skimage import data
 
-from services.errors import BadImageError, TooLargeError, UnsupportedImageError
+from services.errors import BadImageError, DiskFullError, TooLargeError, UnsupportedImageError
+from services.images import decoding
 from services.images.catalogue import pixels
 from services.images.decoding import Limits, decode, pixel_digest
 from services.settings import Settings
@@ -391,16 +397,49 @@ def test_the_largest_image_is_decoded_within_its_limits() -> None:
 
 
 @pytest.mark.parametrize("keep_alpha", [True, False])
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "RGB, profile", "RGBA, profile"])
 def test_the_largest_image_needs_little_memory(mode: str, keep_alpha: bool) -> None:
+    mode, _, profile = mode.partition(", ")
     image = Image.new(mode, (5000, 5000))
-    options = {"transparency": 0} if mode == "P" else {}
+    options: dict[str, Any] = {"icc_profile": swapped_profile()} if profile else {}
+    if mode == "P":
+        options["transparency"] = 0
     content = file(image, "PNG", compress_level=1, **options)
     # Of the address space, the interpreter and its libraries take about 100 MB.
     decoded = decode(content, replace(LIMITS, memory_bytes=260_000_000), keep_alpha=keep_alpha)
     assert (decoded.width, decoded.height) == (5000, 5000)
 
 
-def test_the_largest_webp_is_decoded() -> None:
-    decoded = decode(file(Image.new("RGB", (4000, 2500), "teal"), "WebP"), LIMITS)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_largest_webp_needs_little_memory(mode: str) -> None:
+    content = file(Image.new(mode, (4000, 2500)), "WebP")
+    decoded = decode(content, replace(LIMITS, memory_bytes=360_000_000), keep_alpha=True)
     assert (decoded.width, decoded.height) == (4000, 2500)
+
+
+def test_a_decoder_that_fails_while_it_answers_gives_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "decoder.py"
+    program.write_text("print('{\"width\": 40}', flush=True)\nraise MemoryError")
+    monkeypatch.setattr(decoding, "_DECODER", program)
+    with pytest.raises(BadImageError, match="more memory or time"):
+        decode(file(RGB, "PNG"), LIMITS)
+
+
+def test_a_full_disk_is_no_fault_of_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = json.dumps({"limits": asdict(LIMITS), "keep_alpha": False})
+    with Path("/dev/full").open("wb") as full:
+        answered = subprocess.run(
+            [sys.executable, "-I", decoding._DECODER, request],
+            input=file(RGB, "PNG"),
+            stdout=full,
+            check=False,
+        )
+    program = tmp_path / "decoder.py"
+    program.write_text(f"raise SystemExit({answered.returncode})")
+    monkeypatch.setattr(decoding, "_DECODER", program)
+    with pytest.raises(DiskFullError, match="no room for a decoded image"):
+        decode(file(RGB, "PNG"), LIMITS)

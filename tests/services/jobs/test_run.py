@@ -1,5 +1,6 @@
 """What a computation reports reaches the database, once and by its owner alone."""
 
+import dataclasses
 import sqlite3
 import threading
 import time
@@ -113,6 +114,21 @@ def test_poll_asks_for_a_checkpoint_when_one_is_due_even_while_finishing(desk, j
     assert run.poll() is Signal.FINISH
     stopping.set()
     assert run.poll() is Signal.PAUSE
+
+
+def test_after_lost_attempts_the_first_checkpoint_comes_sooner(desk, installation, job):
+    settings = installation.settings.model_copy(update={"checkpoint_seconds": 16.0})
+    installation = dataclasses.replace(installation, settings=settings)
+    with installation.database.write() as session:
+        session.get_one(Job, job.id).lost_attempts = 4
+    run = JobRun(installation, desk.claim(job), threading.Event())
+    assert run.poll() is Signal.CONTINUE
+    time.sleep(1.05)
+    assert run.poll() is Signal.CHECKPOINT
+    run.progress(scale=1, scales=1, step=1, steps=2)
+    run.save_checkpoint(b"state")
+    time.sleep(1.05)
+    assert run.poll() is Signal.CONTINUE
 
 
 def test_finish_is_told_although_a_checkpoint_is_due_at_every_poll(desk, job, run):
@@ -304,7 +320,10 @@ class TestStalling:
 
     def test_who_waits_for_the_database_does_not_hang(self, run, monkeypatch):
         monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.05)
-        renew, back = claims.renew, time.monotonic() + 0.4
+        settings = run._settings.model_copy(update={"stall_seconds": 0.5})
+        monkeypatch.setattr(run, "_settings", settings)
+        run.alive()
+        renew, back = claims.renew, time.monotonic() + 1.2
 
         def away_for_a_while(*arguments, **options):
             return (_away if time.monotonic() < back else renew)(*arguments, **options)

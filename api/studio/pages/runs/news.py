@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.routers.jobs import described
 from api.runtime import Runtime
 from api.schemas import ArtifactOut, EventOut, JobOut, SampleOut
 from services.access import Caller
-from services.database.schema import Job, Worker
+from services.database.schema import Job, JobEvent, Worker
 from services.jobs import queries
 from services.jobs.lifecycle import HELD, TERMINAL, State
 
@@ -42,6 +43,7 @@ class News:
     anew: bool  # the points are all that there are, not those that follow
     samples: list[SampleOut] | None  # all, if there are new ones
     artifacts: list[ArtifactOut]
+    early_end: str | None  # what there was of it when somebody had it end, in words
 
 
 def asking(runtime: Runtime, job_id: str, known: Known | None) -> Callable[[Session, Caller], News]:
@@ -67,6 +69,7 @@ def asking(runtime: Runtime, job_id: str, known: Known | None) -> Callable[[Sess
             anew=anew,
             samples=_samples(session, job_id) if sampled else None,
             artifacts=_artifacts(session, row),
+            early_end=_early_end(session, row),
         )
 
     return ask
@@ -112,6 +115,17 @@ def _artifacts(session: Session, row: Job) -> list[ArtifactOut]:
     if row.state not in TERMINAL:
         return []
     return [ArtifactOut.of(each) for each in queries.artifacts(session, row.id)]
+
+
+def _early_end(session: Session, row: Job) -> str | None:
+    if row.state != State.SUCCEEDED or row.desired_state != "finish":
+        return None
+    logged = select(JobEvent.content).where(JobEvent.job_id == row.id, JobEvent.kind == "log")
+    for content in session.scalars(logged.order_by(JobEvent.seq.desc())):
+        begins, _, rest = content["message"].partition("finished early, ")
+        if not begins and rest:
+            return str(rest)
+    return None
 
 
 def _worker(session: Session, row: Job) -> str | None:

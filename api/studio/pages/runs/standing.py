@@ -14,7 +14,6 @@ from api.studio.pages.runs.brief import train_again
 from api.studio.pages.runs.news import News
 from services.jobs.failures import Code
 from services.jobs.lifecycle import State
-from services.jobs.specs import FINISHABLE
 
 Fact = str | datetime
 
@@ -93,7 +92,7 @@ def _facts(news: News) -> Mapping[str, Fact | None]:
     attempts = f"{job.attempt}; {job.max_attempts} in a row may be lost"
     return {
         "Stands at": None if job.progress is None else step_in_words(job.type, job.progress),
-        "Finished early": _end_in_words(job),
+        "Finished early": news.early_end,
         "Place in line": line,
         "Runs on": news.worker,
         "Ran for": wording.span(job.run_seconds) if job.attempt else None,
@@ -106,19 +105,6 @@ def _facts(news: News) -> Mapping[str, Fact | None]:
         "Deadline": job.deadline,
         "Priority": str(job.priority) if job.priority else None,
     }
-
-
-def _end_in_words(job: JobOut) -> str | None:
-    """What there is of it, where somebody has ended it before all was done."""
-    progress = job.progress
-    if job.type not in FINISHABLE or job.state != State.SUCCEEDED:
-        return None
-    if progress is None or progress.fraction == 1:
-        return None
-    if job.type == "restoration_training":
-        return "with the best restorer so far"
-    done = progress.scale if progress.step == progress.steps else progress.scale - 1
-    return f"with {done} of {progress.scales} scales"
 
 
 def _draw_failure(job: JobOut, error: JobErrorOut) -> None:
