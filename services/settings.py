@@ -75,7 +75,9 @@ class Settings(BaseSettings):
     max_model_bytes: Annotated[
         int, Field(gt=0, description="largest file of a model that is imported, bytes")
     ] = 512 * 1024 * 1024
-    max_image_pixels: Annotated[int, Field(gt=0, description="largest image, pixels")] = 25_000_000
+    max_image_pixels: Annotated[
+        int, Field(gt=0, description="largest image, pixels; two fifths of it as WebP")
+    ] = 25_000_000
     min_image_side: Annotated[int, Field(gt=0, description="smallest image side, pixels")] = 32
     max_image_side: Annotated[int, Field(gt=0, description="largest image side, pixels")] = 8192
     max_dataset_bytes: Annotated[
