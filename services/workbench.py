@@ -5,6 +5,7 @@ on memory, sees no GPU (those belong to the jobs), and ends with the process tha
 """
 
 import asyncio
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -161,6 +162,14 @@ def _limited(seconds: int, work: Callable[[], Result]) -> Result:
         raise BadInputError(_too_much(seconds)) from None
     finally:
         signal.alarm(0)
+        _trim()
+
+
+def _trim() -> None:
+    """Give what was freed back to the system, where the C library keeps it (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _too_much(seconds: int) -> str:
