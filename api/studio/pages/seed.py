@@ -72,6 +72,12 @@ _KEEP_TASK = """(event) => {
   there.searchParams.set("task", task);
   event.currentTarget.href = there;
 }"""
+# A plain click; others open the link's own address.
+_ASK_SERVER = """(event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  emit();
+}"""
 _task_type = TypeAdapter[Any](Task)
 
 
@@ -183,6 +189,10 @@ def _show_chosen(visitor: Visitor, image: Image, state: _State) -> None:
                 train.props["href"] = state.address("/train")
 
             state.follow(lead)
+            # What was chosen just before may not have reached the link yet: the server knows.
+            train.on(
+                "click", lambda _: ui.navigate.to(state.address("/train")), js_handler=_ASK_SERVER
+            )
 
             async def delete() -> None:
                 await visitor.do(
