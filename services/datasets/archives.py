@@ -60,7 +60,7 @@ _DAMAGE = (
     ValueError,
     LookupError,
     ArithmeticError,
-    NotImplementedError,
+    NotImplementedError,  # zipfile: an unknown compression
     RuntimeError,  # RecursionError, for headers that follow headers without end
 )
 

@@ -52,7 +52,7 @@ class ImagePicker:
             with ui.element("details") as others:
                 others.props["open"] = chosen is None
                 text("summary", "Choose another" if chosen else "Choose an image")
-                with ui.element("div").classes("library"):
+                with ui.element("div").classes("playground-library"):
                     for image in library:
                         self._offer(image)
                 if visitor.may_write:
@@ -83,7 +83,7 @@ class ImagePicker:
                 text("span", _words(image))
 
 
-def library(session: Session, caller: Caller) -> list[Image]:
+def newest(session: Session, caller: Caller) -> list[Image]:
     """The images to choose from, newest first."""
     return catalogue.list_images(session, caller, limit=_LISTED).items
 

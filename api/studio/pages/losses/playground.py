@@ -105,7 +105,7 @@ async def show(visitor: Visitor, loss: Loss, given: Given) -> None:
     """The view."""
 
     def ask(session: Session, caller: Caller) -> tuple[_Known, list[Image]]:
-        library = picking.library(session, caller)
+        library = picking.newest(session, caller)
         reference = given.reference or _first(session, caller, loss, library)
         return _known(session, caller, loss, replace(given, reference=reference)), library
 
