@@ -6,9 +6,11 @@ all queues together, is passed over. Within an owner's line, the highest priorit
 the oldest; priorities of other owners do not matter.
 """
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache, reduce
 
 from sqlalchemy import (
     ColumnElement,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    bindparam,
     case,
     func,
     literal_column,
@@ -25,7 +28,7 @@ from sqlalchemy import (
     union,
     union_all,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from services.database import hold
 from services.database.schema import Job, Share, now
@@ -57,26 +60,7 @@ class Head:
 
 def owners(session: Session, queue: str) -> list[Owner]:
     """Those with jobs in the queue, in the order of their turns."""
-    types = types_in(queue)
-    counts = (
-        select(
-            Job.owner,
-            func.sum(case((Job.type.in_(types), 1), else_=0)).label("running"),
-            func.count().label("active"),
-        )
-        .where(Job.state.in_(HELD))
-        .group_by(Job.owner)
-        .subquery()
-    )
-    waiting = _waiting_owners(queue)
-    running = func.coalesce(counts.c.running, 0)
-    query = (
-        select(waiting.c.owner, running, func.coalesce(counts.c.active, 0), Share.served)
-        .outerjoin(counts, counts.c.owner == waiting.c.owner)
-        .outerjoin(Share, and_(Share.owner == waiting.c.owner, Share.queue == queue))
-        .order_by(running, Share.served.asc().nulls_first(), waiting.c.owner)
-    )
-    return [Owner(*row) for row in session.execute(query)]
+    return [Owner(*row) for row in session.execute(_turns(queue))]
 
 
 def head(session: Session, queue: str, owner: str) -> Head | None:
@@ -110,19 +94,18 @@ def end_turn(session: Session, job: Job) -> None:
     session.flush()
 
 
-def positions(session: Session, jobs: Iterable[Job]) -> dict[str, int]:
+def positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """Places of queued jobs among those of all owners in their queues, the next being 1.
 
     As if no job came and none ended from now on; those for whose start another one of their
     owner must end come after all others.
     """
     places: dict[str, int] = {}
-    lines: dict[str, list[_Line]] = {}
-    for job in jobs:
-        queue = QUEUES[job.type]
-        if queue not in lines:
-            lines[queue] = _lines(session, queue)
-        places[job.id] = 1 + _ahead(lines[queue], job.owner, _ahead_of_own(session, job))
+    for queue in {QUEUES[job.type] for job in jobs}:
+        lines = _lines(session, queue)
+        ids = [job.id for job in jobs if QUEUES[job.type] == queue]
+        for row in session.execute(_ahead_of_own(queue), {"ids": ids}):
+            places[row.id] = 1 + _ahead(lines, row.owner, row.ahead)
     return places
 
 
@@ -181,6 +164,32 @@ def _ahead(lines: Sequence[_Line], owner: str, nth: int) -> int:
 
 
 def _lines(session: Session, queue: str) -> list[_Line]:
+    rows = session.execute(_waiting(queue)).all()
+    by_turn = sorted(rows, key=lambda row: (row.served is not None, row.served, row.owner))
+    return [
+        _Line(
+            owner=Owner(row.owner, row.running, row.active, row.served),
+            place=place,
+            waiting=row.waiting,
+            free=row.waiting if row.cap is None else max(0, row.cap - row.active),
+        )
+        for place, row in enumerate(by_turn)
+    ]
+
+
+# Putting these statements together takes longer than asking them: they are kept.
+
+
+@cache
+def _turns(queue: str) -> Select[str, int, int, datetime | None]:
+    waiting = union(*map(_owners_of, types_in(queue))).subquery()
+    standing = _standing(queue, waiting)
+    return standing.order_by("running", Share.served.asc().nulls_first(), waiting.c.owner)
+
+
+@cache
+def _waiting(queue: str) -> Select[str, int, int, datetime | None, int, int | None]:
+    """The owners with jobs in the queue, how many wait, and the least cap of those."""
     # Each type by itself: so the index of the lines serves.
     each = union_all(
         *(
@@ -190,37 +199,60 @@ def _lines(session: Session, queue: str) -> list[_Line]:
             for kind in types_in(queue)
         )
     ).subquery()
-    waiting = select(
-        each.c.owner, func.sum(each.c.waiting).label("waiting"), func.min(each.c.cap).label("cap")
-    ).group_by(each.c.owner)
-    rows = {row.owner: row for row in session.execute(waiting)}
-    found = [owner for owner in owners(session, queue) if owner.name in rows]
-    by_turn = sorted(found, key=lambda owner: (owner.served is not None, owner.served, owner.name))
-    places = {owner.name: place for place, owner in enumerate(by_turn)}
-    return [
-        _Line(
-            owner=owner,
-            place=places[owner.name],
-            waiting=row.waiting,
-            free=row.waiting if row.cap is None else max(0, row.cap - owner.active),
+    waiting = (
+        select(
+            each.c.owner,
+            func.sum(each.c.waiting).label("waiting"),
+            func.min(each.c.cap).label("cap"),
         )
-        for owner in found
-        for row in (rows[owner.name],)
-    ]
-
-
-def _ahead_of_own(session: Session, job: Job) -> int:
-    """How many jobs of the same owner go before this one."""
-    before = or_(
-        Job.priority > job.priority,
-        and_(Job.priority == job.priority, Job.queued < job.queued),
-        and_(Job.priority == job.priority, Job.queued == job.queued, Job.id < job.id),
+        .group_by(each.c.owner)
+        .subquery()
     )
+    return _standing(queue, waiting).add_columns(waiting.c.waiting, waiting.c.cap)
+
+
+def _standing(queue: str, waiting: Subquery) -> Select[str, int, int, datetime | None]:
+    """Each owner of `waiting`: the jobs that run there, those of all queues, the last turn."""
+    counts = (
+        select(
+            Job.owner,
+            func.sum(case((Job.type.in_(types_in(queue)), 1), else_=0)).label("running"),
+            func.count().label("active"),
+        )
+        .where(Job.state.in_(HELD))
+        .group_by(Job.owner)
+        .subquery()
+    )
+    return (
+        select(
+            waiting.c.owner,
+            func.coalesce(counts.c.running, 0).label("running"),
+            func.coalesce(counts.c.active, 0).label("active"),
+            Share.served,
+        )
+        .outerjoin(counts, counts.c.owner == waiting.c.owner)
+        .outerjoin(Share, and_(Share.owner == waiting.c.owner, Share.queue == queue))
+    )
+
+
+@cache
+def _ahead_of_own(queue: str) -> Select[str, str, int]:
+    """How many jobs of the same owner go before each of those with `ids`, which wait."""
+    other = aliased(Job)
+    before = or_(
+        other.priority > Job.priority,
+        and_(other.priority == Job.priority, other.queued < Job.queued),
+        and_(other.priority == Job.priority, other.queued == Job.queued, other.id < Job.id),
+    )
+    waits = other.state == literal_column("'queued'")
     counts = [
-        select(func.count()).where(_WAITS, Job.type == kind, Job.owner == job.owner, before)
-        for kind in types_in(QUEUES[job.type])
+        select(func.count())
+        .where(waits, other.type == kind, other.owner == Job.owner, before)
+        .scalar_subquery()
+        for kind in types_in(queue)
     ]
-    return sum(session.scalars(union_all(*counts)))
+    ahead = reduce(operator.add, counts).label("ahead")
+    return select(Job.id, Job.owner, ahead).where(Job.id.in_(bindparam("ids", expanding=True)))
 
 
 def _front(kind: str, owner: str) -> Select[str, int, int, datetime, int | None]:
@@ -232,10 +264,6 @@ def _front(kind: str, owner: str) -> Select[str, int, int, datetime, int | None]
         .order_by(Job.queued, Job.id)
         .limit(1)
     )
-
-
-def _waiting_owners(queue: str) -> Subquery:
-    return union(*map(_owners_of, types_in(queue))).subquery()
 
 
 def _owners_of(kind: str) -> Select[str]:
