@@ -2,12 +2,11 @@
 
 Run as a file in an isolated interpreter by `services.images.decoding`; it imports the
 standard library and Pillow only. Its argument is JSON: the limits, and whether transparency is
-to be kept. It answers one line of JSON, followed by the PNG file if all went well; it exits 1 if
-not, and 3 where the disk has no room for the answer.
+to be kept. It answers one line of JSON and, if all went well, the PNG file and 64 characters, the
+digest of its pixels; it exits 1 if not, and 3 where the disk has no room for the answer.
 
-Pillow takes 4 bytes for a pixel of RGB or RGBA, 100 MB for 25 megapixels: so nothing is copied
-that need not be. What has transparency stays as it is until it is written, without its alpha
-where that says nothing.
+Pillow takes 4 bytes for a pixel of RGB or CMYK, 100 MB for 25 megapixels. So no image is there
+twice: what is to be done to the decoded one is done a strip at a time, as the PNG is written.
 """
 
 import errno
@@ -17,18 +16,30 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import islice
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.PngImagePlugin import putchunk
 
 # TIFF and PNG samples of other kinds (floating point, 32 bits, Lab) have no agreed range.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 MAX_OUTPUT = 1 << 28
 STRIP = 64  # rows
+# What sets each EXIF orientation right, and how the image lies until then: whether its columns
+# are rows, and whether what is to be the last row comes first.
+TURNS = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, False, False),
+    3: (Image.Transpose.ROTATE_180, False, True),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, False, True),
+    5: (Image.Transpose.TRANSPOSE, True, False),
+    6: (Image.Transpose.ROTATE_270, True, False),
+    7: (Image.Transpose.TRANSVERSE, True, True),
+    8: (Image.Transpose.ROTATE_90, True, True),
+}
 NO_ROOM = 3
 # Of the largest image's pixels: libwebp holds a picture four times while it is decoded.
 WEBP_SHARE = 0.4
@@ -55,10 +66,49 @@ def restrict(limits: dict[str, Any]) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
+class Picture:
+    """A decoded image, and what is to be done to it."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self.size = image.size
+        self._image = image
+        self._turn: tuple[Image.Transpose | None, bool, bool] = (None, False, False)
+        self._steps: list[Callable[[Image.Image], Image.Image]] = []
+
+    def turn(self, orientation: int) -> None:
+        """Set it upright."""
+        self._turn = TURNS[orientation]
+        if self._turn[1]:
+            self.size = self.size[::-1]
+
+    def then(self, step: Callable[[Image.Image], Image.Image]) -> None:
+        """Do one thing more, to each strip."""
+        self._steps.append(step)
+
+    def strips(self) -> Iterator[Image.Image]:
+        """All of it from top to bottom, `STRIP` rows at a time."""
+        method, by_columns, from_end = self._turn
+        width, height = self.size
+        for top in range(0, height, STRIP):
+            bottom = min(top + STRIP, height)
+            first, last = (height - bottom, height - top) if from_end else (top, bottom)
+            box = (first, 0, last, width) if by_columns else (0, first, width, last)
+            strip = self._image.crop(box)
+            if method is not None:
+                strip = strip.transpose(method)
+            for step in self._steps:
+                strip = step(strip)
+            yield strip
+
+    def sample(self) -> Image.Image:
+        """The first strip."""
+        return next(self.strips())
+
+
 def decode(
     content: bytes, limits: dict[str, Any], *, keep_alpha: bool
-) -> tuple[Image.Image, str, dict[str, Any]]:
-    """The image with 8 bits per sample; the mode to keep it in, RGB, or RGBA if transparency is
+) -> tuple[Picture, str, dict[str, Any]]:
+    """The picture with 8 bits per sample; the mode to keep it in, RGB, or RGBA if transparency is
     kept and there is some; what it was.
     """
     Image.MAX_IMAGE_PIXELS = None  # checked below, with words of our own
@@ -86,19 +136,20 @@ def decode(
     if frames > 1:
         conversions.append(f"first of {frames} pictures taken")
     image.load()
-    profile = image.info.get("icc_profile")
-    turn_upright(image, conversions)
-    image = eight_bits(image, bits, conversions)
+    picture = Picture(image)
+    turn_upright(picture, image, conversions)
+    eight_bits(picture, image.mode, bits, conversions)
     mode = "RGB"
-    if image.has_transparency_data:
-        image = with_colours(image)
-        if image.getchannel("A").getextrema() != (255, 255):
+    if picture.sample().has_transparency_data:
+        picture.then(with_colours)
+        if any(has_alpha(strip) for strip in picture.strips()):
             if keep_alpha:
                 mode = "RGBA"
             else:
-                lay_over_white(image)
+                picture.then(over_white)
                 conversions.append("transparency laid over white")
-    return to_srgb(image, profile, conversions), mode, source
+    to_srgb(picture, image.info.get("icc_profile"), conversions)
+    return picture, mode, source
 
 
 def check_parts(content: bytes) -> None:
@@ -177,78 +228,72 @@ def bits_per_sample(image: Image.Image, content: bytes) -> int:
     return 8
 
 
-def turn_upright(image: Image.Image, conversions: list[str]) -> None:
+def turn_upright(picture: Picture, image: Image.Image, conversions: list[str]) -> None:
     """Apply the EXIF orientation."""
     try:
         orientation = image.getexif().get(0x0112, 1)
-        ImageOps.exif_transpose(image, in_place=True)
+        if orientation in TURNS:
+            picture.turn(orientation)
+            conversions.append(f"EXIF orientation {orientation} applied")
     except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to refuse the pixels
         conversions.append("unreadable EXIF data ignored")
-        return
-    if orientation in range(2, 9):
-        conversions.append(f"EXIF orientation {orientation} applied")
 
 
-def eight_bits(image: Image.Image, bits: int, conversions: list[str]) -> Image.Image:
+def eight_bits(picture: Picture, mode: str, bits: int, conversions: list[str]) -> None:
     """Samples of 16 bits keep their high byte, as Pillow does for colour."""
     if bits == 16:
         conversions.append("16 bits per sample scaled to 8")
-    if image.mode.startswith("I;16"):
-        high = 0 if image.mode.endswith("B") else 1
-        return Image.frombytes("L", image.size, image.tobytes()[high::2])
-    if image.mode not in MODES or bits > 16:
+    if mode.startswith("I;16"):
+        high = 0 if mode.endswith("B") else 1
+        picture.then(lambda strip: Image.frombytes("L", strip.size, strip.tobytes()[high::2]))
+    elif mode not in MODES or bits > 16:
         raise BadImage(
-            f"samples of {bits} bits in mode {image.mode} are not accepted: save the image with "
+            f"samples of {bits} bits in mode {mode} are not accepted: save the image with "
             "8 or 16 bits per sample in RGB or grey"
         )
-    return image
 
 
-def with_colours(image: Image.Image) -> Image.Image:
+def with_colours(strip: Image.Image) -> Image.Image:
     """What has transparency, as RGBA."""
-    if image.mode == "LA":
-        light, alpha = image.split()
-        image.close()
-        return Image.merge("RGBA", (light, light, light, alpha))
-    return image if image.mode == "RGBA" else image.convert("RGBA")
+    return strip if strip.mode == "RGBA" else strip.convert("RGBA")
 
 
-def lay_over_white(image: Image.Image) -> None:
-    """Make an RGBA image opaque, in place."""
-    white = Image.new("RGBA", (image.width, STRIP), "white")
-    for top in range(0, image.height, STRIP):
-        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
-        image.paste(Image.alpha_composite(white.crop((0, 0, *strip.size)), strip), (0, top))
+def has_alpha(strip: Image.Image) -> bool:
+    """Whether any pixel of an RGBA image is not opaque."""
+    return strip.getchannel("A").getextrema() != (255, 255)
 
 
-def to_srgb(image: Image.Image, profile: bytes | None, conversions: list[str]) -> Image.Image:
+def over_white(strip: Image.Image) -> Image.Image:
+    """An RGBA image laid over white: opaque."""
+    return Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+
+
+def to_srgb(picture: Picture, profile: bytes | None, conversions: list[str]) -> None:
     """Convert to RGB: through the ICC profile where it is good and says something new."""
-    if image.mode in ("1", "P", "PA", "RGBX", "YCbCr"):
-        conversions.append(f"{image.mode} converted to RGB")
-        image = image.convert("RGB")
-    has_colours = image.mode in ("RGB", "RGBA")
+    mode = picture.sample().mode
+    if mode in ("1", "P", "PA", "RGBX", "YCbCr"):
+        conversions.append(f"{mode} converted to RGB")
+        picture.then(lambda strip: strip.convert("RGB"))
+        mode = "RGB"
+    has_colours = mode in ("RGB", "RGBA")
     if profile:
         try:
             described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if not has_colours or "srgb" not in ImageCms.getProfileDescription(
-                described
-            ).lower().replace(" ", ""):
-                converted = ImageCms.profileToProfile(
-                    image,
-                    described,
-                    ImageCms.createProfile("sRGB"),
-                    outputMode=image.mode if has_colours else "RGB",
-                    inPlace=has_colours,
-                )
-                was = "RGB" if has_colours else image.mode
+            name = ImageCms.getProfileDescription(described).lower().replace(" ", "")
+            if not has_colours or "srgb" not in name:
+                wanted = mode if has_colours else "RGB"
+                srgb = ImageCms.createProfile("sRGB")
+                transform = ImageCms.buildTransform(described, srgb, mode, wanted)
+                transform.apply(picture.sample())
+                picture.then(transform.apply)
+                was = "RGB" if has_colours else mode
                 conversions.append(f"{was} converted to sRGB by the ICC profile")
-                return converted or image
+                return
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             conversions.append("unusable ICC profile dropped")
     if not has_colours:
-        conversions.append(f"{image.mode} converted to RGB")
-        image = image.convert("RGB")
-    return image
+        conversions.append(f"{mode} converted to RGB")
+        picture.then(lambda strip: strip.convert("RGB"))
 
 
 def main() -> int:
@@ -259,7 +304,7 @@ def main() -> int:
     restrict(limits)
     out = sys.stdout.buffer
     try:
-        image, mode, source = decode(content, limits, keep_alpha=request["keep_alpha"])
+        picture, mode, source = decode(content, limits, keep_alpha=request["keep_alpha"])
     except BadImage as refusal:
         out.write(json.dumps({"error": str(refusal)}).encode())
         return 1
@@ -269,15 +314,11 @@ def main() -> int:
         message = f"the image file is truncated or damaged and cannot be decoded ({reason(error)})"
         out.write(json.dumps({"error": message}).encode())
         return 1
-    answer = {
-        "width": image.width,
-        "height": image.height,
-        "digest": pixel_digest(image, mode),
-        "source": source,
-    }
+    width, height = picture.size
     try:
+        answer = {"width": width, "height": height, "source": source}
         out.write(json.dumps(answer).encode() + b"\n")
-        write_png(image, mode, out)
+        out.write(write_png(picture, mode, out).encode())
         out.flush()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -293,36 +334,37 @@ def reason(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def pixel_digest(image: Image.Image, mode: str) -> str:
-    """As `services.images.decoding.pixel_digest`, of the image in `mode`."""
-    digest = sha256(f"{image.width}x{image.height} {mode}\n".encode())
-    for top in range(0, image.height, STRIP):
-        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+def write_png(picture: Picture, mode: str, out: BinaryIO) -> str:
+    """Write it in `mode`; its digest, as `services.images.decoding.pixel_digest` has it."""
+    width, height = picture.size
+    digest = sha256(f"{width}x{height} {mode}\n".encode())
+    # As Pillow has it for filtered rows; levels above cost more time than they save bytes.
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
+    kind = {"RGB": 2, "RGBA": 6}[mode]
+    out.write(b"\x89PNG\r\n\x1a\n")
+    putchunk(out, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+    above = Image.new(mode, (width, 1))
+    for strip in picture.strips():
         digest.update(strip.tobytes("raw", mode))
+        compressed = compressor.compress(filtered(strip, above, mode))
+        if compressed:
+            putchunk(out, b"IDAT", compressed)
+        above = strip.crop((0, strip.height - 1, width, strip.height))
+    putchunk(out, b"IDAT", compressor.flush())
+    putchunk(out, b"IEND", b"")
     return digest.hexdigest()
 
 
-class PixelChunks:
-    """Takes compressed pixels, and writes them as chunks of a PNG file."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-
-    def write(self, compressed: bytes) -> None:
-        """Take the next ones."""
-        putchunk(self._out, b"IDAT", compressed)
-
-
-def write_png(image: Image.Image, mode: str, out: BinaryIO) -> None:
-    """The image in `mode`, as a PNG file. `image.save` would need a copy to leave out the alpha."""
-    kind = {"RGB": 2, "RGBA": 6}[mode]
-    out.write(b"\x89PNG\r\n\x1a\n")
-    putchunk(out, b"IHDR", struct.pack(">IIBBBBB", *image.size, 8, kind, 0, 0, 0))
-    # No search for the best strategy; level 2; the usual strategy; no dictionary.
-    image.encoderconfig = (False, 2, -1, b"")
-    everything = ImageFile._Tile("zip", (0, 0, *image.size), 0, mode)
-    ImageFile._save(image, cast("IO[bytes]", PixelChunks(out)), [everything])
-    putchunk(out, b"IEND", b"")
+def filtered(strip: Image.Image, above: Image.Image, mode: str) -> bytes:
+    """Its rows as a PNG file has them before they are compressed, below the row `above`."""
+    both = Image.new(strip.mode, (strip.width, strip.height + 1))
+    both.paste(above, (0, 0))
+    both.paste(strip, (0, 1))
+    both.encoderconfig = (False, 0, -1, b"")  # not compressed yet
+    stored = io.BytesIO()
+    ImageFile._save(both, stored, [ImageFile._Tile("zip", (0, 0, *both.size), 0, mode)])
+    rows = zlib.decompress(stored.getbuffer())
+    return rows[len(rows) // both.height :]
 
 
 if __name__ == "__main__":

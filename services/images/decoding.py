@@ -7,6 +7,7 @@ runs as the service's user, and could read its files and open connections. What 
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "WebP", "TIFF")
 
 _DECODER = Path(__file__).with_name("decoder_process.py")
 _NO_ROOM = 3  # its exit status where the disk is full
+_DIGEST_BYTES = 64  # at the end of its answer
 
 # How a file begins: the formats that are accepted, and those that people send by mistake.
 _ACCEPTED = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -122,13 +124,17 @@ def decode(content: bytes, limits: Limits, *, keep_alpha: bool = False) -> Decod
             answer = json.loads(output.readline())
         except ValueError:
             answer = {}
+        start = output.tell()
         if process.returncode != 0 or not answer:
             costly = (
                 "the image needs more memory or time to decode than the service allows "
                 f"({limits.memory_bytes >> 20} MiB, {limits.cpu_seconds} s)"
             )
             raise BadImageError(answer.get("error", costly))
-        return DecodedImage(png=output.read(), **answer)
+        png_bytes = output.seek(-_DIGEST_BYTES, os.SEEK_END) - start
+        digest = output.read().decode()
+        output.seek(start)
+        return DecodedImage(png=output.read(png_bytes), digest=digest, **answer)
 
 
 def _check_start(content: bytes, limits: Limits) -> None:

@@ -62,7 +62,8 @@ def raw_png(header: bytes, rows: bytes) -> bytes:
 def oriented_jpeg(orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return file(RGB, "JPEG", quality=95, subsampling=0, exif=exif)
+    # More rows and columns than are done at a time, and not a multiple of them.
+    return file(np.tile(RGB, (3, 3, 1))[:, 1:], "JPEG", quality=95, subsampling=0, exif=exif)
 
 
 def grey_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -212,6 +213,7 @@ def test_every_exif_orientation_is_turned_upright(orientation: int) -> None:
         8: plain.transpose(1, 0, 2)[::-1],
     }[orientation]
     np.testing.assert_array_equal(pixels(decoded.png), upright)
+    assert decoded.digest == pixel_digest(*upright.shape[1::-1], upright.tobytes())
     told = [f"EXIF orientation {orientation} applied"] if orientation > 1 else []
     assert decoded.source["conversions"] == told
 
@@ -397,14 +399,19 @@ def test_the_largest_image_is_decoded_within_its_limits() -> None:
 
 
 @pytest.mark.parametrize("keep_alpha", [True, False])
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "RGB, profile", "RGBA, profile"])
-def test_the_largest_image_needs_little_memory(mode: str, keep_alpha: bool) -> None:
-    mode, _, profile = mode.partition(", ")
+@pytest.mark.parametrize(
+    "kind", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "RGB, profile", "RGBA, profile", "RGB, turned"]
+)
+def test_the_largest_image_needs_little_memory(kind: str, keep_alpha: bool) -> None:
+    mode, _, further = kind.partition(", ")
     image = Image.new(mode, (5000, 5000))
-    options: dict[str, Any] = {"icc_profile": swapped_profile()} if profile else {}
+    options: dict[str, Any] = {"icc_profile": swapped_profile()} if further == "profile" else {}
+    if further == "turned":
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = 6
     if mode == "P":
         options["transparency"] = 0
-    content = file(image, "PNG", compress_level=1, **options)
+    content = file(image, "JPEG" if mode == "CMYK" else "PNG", compress_level=1, **options)
     # Of the address space, the interpreter and its libraries take about 100 MB.
     decoded = decode(content, replace(LIMITS, memory_bytes=260_000_000), keep_alpha=keep_alpha)
     assert (decoded.width, decoded.height) == (5000, 5000)
