@@ -76,7 +76,11 @@ class Settings(BaseSettings):
         int, Field(gt=0, description="largest file of a model that is imported, bytes")
     ] = 512 * 1024 * 1024
     max_image_pixels: Annotated[
-        int, Field(gt=0, description="largest image, pixels; two fifths of it as WebP")
+        int,
+        Field(
+            gt=0,
+            description="largest image, pixels; fewer of what takes more memory to decode, as WebP",
+        ),
     ] = 25_000_000
     min_image_side: Annotated[int, Field(gt=0, description="smallest image side, pixels")] = 32
     max_image_side: Annotated[int, Field(gt=0, description="largest image side, pixels")] = 8192

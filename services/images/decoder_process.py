@@ -23,7 +23,9 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import putchunk
+from PIL.TiffImagePlugin import TiffImageFile
 
 # TIFF and PNG samples of other kinds (floating point, 32 bits, Lab) have no agreed range.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -41,8 +43,11 @@ TURNS = {
     8: (Image.Transpose.ROTATE_90, True, True),
 }
 NO_ROOM = 3
-# Of the largest image's pixels: libwebp holds a picture four times while it is decoded.
-WEBP_SHARE = 0.4
+# Bytes for each pixel of the largest image that decoding may hold: 175 MB of 25 megapixels.
+MOST_HELD = 7.0
+PILLOW_HOLDS = 4.0
+LIBWEBP_HOLDS = 13.5
+COEFFICIENT = 2  # bytes
 # Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
 # program writes.
 MOST_PARTS = 20_000  # chunks of a PNG, segments of a JPEG
@@ -114,7 +119,7 @@ def decode(
     Image.MAX_IMAGE_PIXELS = None  # checked below, with words of our own
     check_parts(content)
     image: Image.Image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
-    check_size(image, limits)
+    check_size(image, content, limits)
     conversions: list[str] = []
     bits = bits_per_sample(image, content)
     source = {
@@ -201,7 +206,7 @@ def count_frames(image: Image.Image) -> int:
     return 2
 
 
-def check_size(image: Image.Image, limits: dict[str, Any]) -> None:
+def check_size(image: Image.Image, content: bytes, limits: dict[str, Any]) -> None:
     """Refuse by the header alone, before any pixel is decoded."""
     width, height = image.size
     size = f"the image is {width} × {height} pixels"
@@ -211,12 +216,40 @@ def check_size(image: Image.Image, limits: dict[str, Any]) -> None:
         raise BadImage(f"{size}; each side may have at most {limits['max_side']}")
     if width * height > limits["max_pixels"]:
         raise BadImage(f"{size}; at most {limits['max_pixels'] / 1e6:g} megapixels are accepted")
-    if image.format == "WEBP" and width * height > WEBP_SHARE * limits["max_pixels"]:
+    kind, library_holds = held_besides(image, content)
+    most = MOST_HELD / (PILLOW_HOLDS + library_holds) * limits["max_pixels"]
+    if width * height > most:
         raise BadImage(
-            f"{size}; as WebP, which takes the most memory to decode, at most "
-            f"{WEBP_SHARE * limits['max_pixels'] / 1e6:g} megapixels are accepted: save it as PNG "
-            "or JPEG"
+            f"{size}; as {kind}, which takes more memory to decode than others, at most "
+            f"{most / 1e6:.3g} megapixels are accepted: save it as PNG or as baseline JPEG"
         )
+
+
+def held_besides(image: Image.Image, content: bytes) -> tuple[str, float]:
+    """What the file is, and the bytes for each pixel that its library holds beside Pillow."""
+    width, height = image.size
+    if isinstance(image, JpegImageFile):
+        sampling = [(across, down) for _, across, down, _ in image.layer]
+        if "progressive" not in image.info and parts_of_scan(content) == len(sampling):
+            return "JPEG", 0.0
+        finest = max(across for across, _ in sampling) * max(down for _, down in sampling)
+        samples = sum(across * down for across, down in sampling) / max(finest, 1)
+        return "a JPEG of several scans (progressive)", COEFFICIENT * samples
+    if image.format == "WEBP":
+        return "WebP", LIBWEBP_HOLDS
+    if isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        across, down = tags.get(322, width), tags.get(323, tags.get(278, height))
+        sample = bits_per_sample(image, content) / 8 * int(tags.get(277, 1))
+        share = min(int(across), width) * min(int(down), height) / (width * height)
+        return "a TIFF of large strips", sample * share
+    return "PNG", 0.0
+
+
+def parts_of_scan(content: bytes) -> int:
+    """How many colour components the first scan of a JPEG has."""
+    *_, scan = segments_of_jpeg(content)
+    return int.from_bytes(content[scan + 4 : scan + 5], "big")
 
 
 def bits_per_sample(image: Image.Image, content: bytes) -> int:

@@ -179,9 +179,17 @@ def compressed_tiff(size: int) -> bytes:
 
 
 @cache
-def _webp_bomb() -> bytes:
-    """As many pixels as a PNG may have, in a few kilobytes."""
-    return encoded("WEBP", np.zeros((5000, 5000, 3), np.uint8))
+def bomb(form: str, mode: str = "RGB", **options) -> bytes:
+    """As many pixels as a PNG may have, in little more than a megabyte."""
+    content = io.BytesIO()
+    Image.new(mode, (5000, 5000)).save(content, form, **options)
+    return content.getvalue()
+
+
+def _turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif.tobytes()
 
 
 def webp_of_size(width: int, height: int) -> bytes:
@@ -283,6 +291,10 @@ PICTURES: dict[str, Make] = {
     "JPEG of no height": lambda _: resized_jpeg(128, 0),
     "JPEG, larger than its pixels": lambda _: resized_jpeg(4096, 4096),
     "JPEG of endless scans": lambda _: endless_scans(),
+    "JPEG bomb in CMYK": lambda _: bomb("JPEG", "CMYK"),
+    "JPEG bomb, turned": lambda _: bomb("JPEG", exif=_turned()),
+    "JPEG bomb, progressive": lambda _: bomb("JPEG", progressive=True),
+    "JPEG bomb, progressive and in CMYK": lambda _: bomb("JPEG", "CMYK", progressive=True),
     "JPEG in CMYK": lambda _: encoded("JPEG", mode="CMYK"),
     "JPEG in grey": lambda _: encoded("JPEG", mode="L"),
     "JPEG, noise for EXIF": lambda chance: with_segments(
@@ -305,9 +317,12 @@ PICTURES: dict[str, Make] = {
     "WebP, animated": lambda _: animated("WEBP"),
     "WebP of gigapixels": lambda _: webp_of_size(1 << 24, 1 << 24),
     "WebP, larger than its pixels": lambda _: webp_of_size(4096, 4096),
-    "WebP bomb": lambda _: _webp_bomb(),
+    "WebP bomb": lambda _: bomb("WEBP"),
     "WebP with a wrong length": lambda _: GOOD["WEBP"][:4] + b"\xff" * 4 + GOOD["WEBP"][8:],
     "TIFF of gigapixels": lambda _: tiff((256, 4, 1, 1 << 20), (257, 4, 1, 1 << 20)),
+    "TIFF bomb in one strip": lambda _: bomb(
+        "TIFF", "RGBA", compression="tiff_adobe_deflate", strip_size=1 << 30
+    ),
     "TIFF bomb": lambda _: compressed_tiff(200 << 20),
     "TIFF, strip too short": lambda _: compressed_tiff(100),
     "TIFF that turns in a circle": lambda _: tiff(loop=True),

@@ -27,6 +27,7 @@ from services.settings import Settings
 LIMITS = Limits.of(Settings())
 RGB = np.ascontiguousarray(data.astronaut()[:48, :64])
 GREY = RGB[:, :, 1]
+ONE_STRIP = {"compression": "tiff_adobe_deflate", "strip_size": 1 << 30}
 
 
 def file(image: Image.Image | NDArray[np.generic], form: str, **options: object) -> bytes:
@@ -300,6 +301,12 @@ def endless_scans() -> bytes:
     return content[:start] + content[start:-2] * 100 + content[-2:]
 
 
+def one_after_another(content: bytes) -> bytes:
+    """A JPEG whose first scan is of one colour component."""
+    start = content.index(b"\xff\xda\0\x0c\3")
+    return content[:start] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + content[start + 14 :]
+
+
 def damaged_png() -> bytes:
     content = bytearray(file(RGB, "PNG"))
     content[200:300] = bytes(100)
@@ -354,6 +361,21 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         lambda: file(Image.new("RGB", (4000, 2501)), "WebP"),
         BadImageError,
         "4000 × 2501 pixels; as WebP, .* at most 10 megapixels",
+    ),
+    "too many pixels for a progressive JPEG": (
+        lambda: file(Image.new("RGB", (5000, 3501)), "JPEG", progressive=True, subsampling=0),
+        BadImageError,
+        "5000 × 3501 pixels; as a JPEG of several scans .* at most 17.5 megapixels",
+    ),
+    "too many pixels for scans one after another": (
+        lambda: one_after_another(file(Image.new("RGB", (5000, 3501)), "JPEG", subsampling=0)),
+        BadImageError,
+        "5000 × 3501 pixels; as a JPEG of several scans .* at most 17.5 megapixels",
+    ),
+    "too many pixels for a TIFF": (
+        lambda: file(Image.new("RGBA", (5000, 4376)), "TIFF", **ONE_STRIP),
+        BadImageError,
+        "5000 × 4376 pixels; as a TIFF of large strips, .* at most 21.9 megapixels",
     ),
     "bomb": (bomb, BadImageError, "30000 × 30000"),
     "float TIFF": (
@@ -417,11 +439,24 @@ def test_the_largest_image_needs_little_memory(kind: str, keep_alpha: bool) -> N
     assert (decoded.width, decoded.height) == (5000, 5000)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_the_largest_webp_needs_little_memory(mode: str) -> None:
-    content = file(Image.new(mode, (4000, 2500)), "WebP")
+@pytest.mark.parametrize(
+    ("mode", "form", "size", "options"),
+    [
+        ("RGB", "WebP", (4000, 2500), {}),
+        ("RGBA", "WebP", (4000, 2500), {}),
+        ("RGB", "JPEG", (5000, 3500), {"progressive": True, "subsampling": 0}),
+        ("CMYK", "JPEG", (5000, 2916), {"progressive": True, "subsampling": 0}),
+        ("RGB", "JPEG", (5000, 5000), {"progressive": True, "subsampling": 2}),
+        ("RGB", "TIFF", (5000, 5000), ONE_STRIP),
+        ("RGBA", "TIFF", (5000, 4375), ONE_STRIP),
+    ],
+)
+def test_the_largest_of_what_takes_more_memory_needs_little(
+    mode: str, form: str, size: tuple[int, int], options: dict[str, Any]
+) -> None:
+    content = file(Image.new(mode, size), form, **options)
     decoded = decode(content, replace(LIMITS, memory_bytes=360_000_000), keep_alpha=True)
-    assert (decoded.width, decoded.height) == (4000, 2500)
+    assert (decoded.width, decoded.height) == size
 
 
 def test_a_decoder_that_fails_while_it_answers_gives_no_image(
