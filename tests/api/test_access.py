@@ -191,7 +191,7 @@ def test_a_keys_secret_is_told_once(client: TestClient, installation: Installati
     assert again.headers["idempotency-replayed"] == "true"
     home = installation.settings.home_folder
     kept = b"".join(path.read_bytes() for path in home.glob("mdf.sqlite*"))
-    assert first["secret"].rpartition("_")[2].encode() not in kept
+    assert first["secret"].split("_", 2)[2].encode() not in kept  # a secret may have one, too
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_secrets_never_reach_the_log(client: TestClient, make_key: Keys, caplog)
         record.getMessage() for record in caplog.records if not record.name.startswith("http")
     )
     assert "/v1/api-keys" in ours
-    for secret in (headers["Authorization"].rpartition("_")[2], made.json()["secret"], "hidden"):
+    for secret in (headers["Authorization"].split("_", 2)[2], made.json()["secret"], "hidden"):
         assert secret not in ours
 
 
