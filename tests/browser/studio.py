@@ -143,10 +143,12 @@ class Studio:
 
     def kill_api(self) -> None:
         """End the API's process without a warning; `mdf serve` starts it again."""
+        port = int(self.url.rpartition(":")[2])
         (api,) = (
             process
             for process in psutil.Process().children()
-            if process.status() != psutil.STATUS_ZOMBIE and process.cmdline()[-2:] == ["-m", "api"]
+            if process.status() != psutil.STATUS_ZOMBIE
+            and any(each.laddr.port == port for each in process.net_connections("tcp"))
         )
         api.kill()
 

@@ -1,5 +1,6 @@
 """Comparisons: chosen in a form, watched, and looked at from all sides."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ def test_a_comparison_is_asked_for_watched_and_looked_at(
     expect(restored_by).to_be_in_viewport()
     page.get_by_role("button", name="Degraded input: PSNR, dB").click()
     expect(chosen).to_contain_text("Degraded input")
+    page.wait_for_url(lambda address: "candidate=model_" not in address)
     page.reload()
     expect(chosen).to_contain_text("Degraded input")
     expect(scores.get_by_role("columnheader", name="L1")).to_have_attribute(
@@ -76,6 +78,7 @@ def test_axes_are_chosen_and_stay(studio: Studio, page: Page) -> None:
     page.goto(f"/compare/{evaluation_id}")
     page.get_by_label("Across").select_option(label="SSIM")
     expect(page.get_by_role("button", name="Degraded input: SSIM")).to_be_visible()
+    page.wait_for_url(re.compile("x=ssim"))
     page.reload()
     expect(page.get_by_label("Across").locator("option:checked")).to_have_text("SSIM")
 

@@ -77,6 +77,7 @@ def test_a_task_is_looked_at_before_it_is_trained(studio: Studio, page: Page) ->
     page.get_by_role("button", name="Earlier: step 2, Motion blur").click()
     expect(page.get_by_role("heading", name="1. Motion blur")).to_be_visible()
     expect(page.get_by_text("Length 5.00, Angle 0, σ 0")).to_be_visible()
+    page.wait_for_url(re.compile("motion_blur.*gaussian_noise"))
     page.reload()  # all of it stands in the address
     expect(page.get_by_role("heading", name="1. Motion blur")).to_be_visible()
     task = json.loads(query(page)["task"])

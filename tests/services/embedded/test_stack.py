@@ -188,10 +188,10 @@ def test_its_own_health_is_not_asked_through_a_proxy(settings, monkeypatch):
 @pytest.fixture
 def dummies(settings, monkeypatch):
     """A stack of two processes that do nothing, up and running, and what it tells."""
-    monkeypatch.setattr(Stack, "_answers", lambda _: True)
     told = []
     without_broker = settings.model_copy(update={"redis_url": SecretStr("redis://nowhere")})
     stack = Stack(without_broker, tell=told.append)
+    monkeypatch.setattr(stack, "_answers", lambda: True)
     for child in (stack._api, *stack._workers):
         child.command = ("sleep", "60")
     stack.start()
@@ -204,22 +204,22 @@ def test_a_child_that_cannot_be_started_again_for_a_while_does_not_end_the_rest(
 ):
     stack, told = dummies
     api, worker = stack._api.process, stack._workers[0].process
-    spawn = Stack._spawn
-    monkeypatch.setattr(Stack, "_spawn", raising(OSError("no memory")))
+    spawn = stack._spawn
+    monkeypatch.setattr(stack, "_spawn", raising(OSError("no memory")))
     worker.kill()
     until(lambda: len(told) >= 3)
     assert told[1:3] == ["worker-0 cannot be started: no memory"] * 2
-    monkeypatch.setattr(Stack, "_spawn", spawn)
+    monkeypatch.setattr(stack, "_spawn", spawn)
     until(lambda: stack._workers[0].process is not None)
     assert stack._api.process is api
     assert api.poll() is None
 
 
 def test_it_starts_with_a_database_that_cannot_be_written(settings, monkeypatch):
-    monkeypatch.setattr(Stack, "_answers", lambda _: True)
     full = OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
     monkeypatch.setattr("services.jobs.deaths.take_back", raising(full))
     stack = Stack(settings.model_copy(update={"redis_url": SecretStr("redis://nowhere")}))
+    monkeypatch.setattr(stack, "_answers", lambda: True)
     for child in (stack._api, *stack._workers):
         child.command = ("sleep", "60")
     stack.start()
@@ -239,7 +239,7 @@ def test_a_terminal_that_is_gone_does_not_end_the_stack(dummies):
 def test_a_failure_of_the_stack_itself_ends_the_wait_with_its_reason(dummies, monkeypatch):
     stack, _ = dummies
     api = stack._api.process
-    monkeypatch.setattr(Stack, "_watch_child", raising(RuntimeError("a fault of ours")))
+    monkeypatch.setattr(stack, "_watch_child", raising(RuntimeError("a fault of ours")))
     with pytest.raises(StackError, match="a fault of ours"):
         stack.wait()
     stack.stop()
