@@ -5,8 +5,9 @@ standard library and Pillow only. Its argument is JSON: the limits, and whether 
 to be kept. It answers one line of JSON and, if all went well, the PNG file and 64 characters, the
 digest of its pixels; it exits 1 if not, and 3 where the disk has no room for the answer.
 
-Pillow takes 4 bytes for a pixel of RGB or CMYK, 100 MB for 25 megapixels. So no image is there
-twice: what is to be done to the decoded one is done a strip at a time, as the PNG is written.
+Pillow takes 4 bytes for a pixel of RGB or CMYK, 100 MB for 25 megapixels. So the decoded image is
+there once: what is to be done to it is done a strip at a time, as the PNG is written. (TIFF alone
+is turned by Pillow itself.)
 """
 
 import errno
@@ -19,7 +20,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from itertools import islice
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
@@ -31,6 +31,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 MAX_OUTPUT = 1 << 28
 STRIP = 64  # rows
+ORIENTATION = 0x0112  # the tag of EXIF, and of TIFF
 # What sets each EXIF orientation right, and how the image lies until then: whether its columns
 # are rows, and whether what is to be the last row comes first.
 TURNS = {
@@ -43,7 +44,8 @@ TURNS = {
     8: (Image.Transpose.ROTATE_90, True, True),
 }
 NO_ROOM = 3
-# Bytes for each pixel of the largest image that decoding may hold: 175 MB of 25 megapixels.
+# Bytes that the libraries may hold of the pixels while they decode them, for each pixel of the
+# largest image: 175 MB of 25 megapixels.
 MOST_HELD = 7.0
 PILLOW_HOLDS = 4.0
 LIBWEBP_HOLDS = 13.5
@@ -51,7 +53,11 @@ COEFFICIENT = 2  # bytes
 # Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
 # program writes.
 MOST_PARTS = 20_000  # chunks of a PNG, segments of a JPEG
+MOST_BESIDE = 8 << 20  # bytes in those that hold no pixels: they are copied as they are read
 MOST_FILL = 1000  # bytes before a marker of a JPEG
+# Markers of segments that may come before a JPEG's pixels: tables, frames, applications' data.
+SOS, EOI = 0xDA, 0xD9
+SEGMENTS = {*range(0xC0, 0xD0), SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xC8}
 MOST_SCANS = 60  # of a progressive JPEG and the pictures in it; each goes over all pixels
 
 
@@ -158,41 +164,72 @@ def decode(
 
 
 def check_parts(content: bytes) -> None:
-    """Refuse a file that is cut into very many parts, before any library reads them."""
-    if content.startswith(b"\x89PNG"):
-        parts = sum(1 for _ in islice(chunks_of_png(content), MOST_PARTS + 1))
-    elif content.startswith(b"\xff\xd8"):
-        parts = sum(1 for _ in islice(segments_of_jpeg(content), MOST_PARTS + 1))
-        if content.count(b"\xff\xda") > MOST_SCANS:
-            raise BadImage(f"the JPEG file has more than {MOST_SCANS} scans")
+    """Refuse a file of very many parts, or with much beside its pixels, before one is read."""
+    is_jpeg = content.startswith(b"\xff\xd8")
+    if is_jpeg:
+        sizes: Iterator[int] = (size for _, _, size in segments_of_jpeg(content))
+    elif content.startswith(b"\x89PNG"):
+        sizes = chunks_of_png(content)
     else:
         return
-    if parts > MOST_PARTS:
-        raise BadImage(f"the file is cut into more than {MOST_PARTS} parts: save it anew")
+    beside = 0
+    for number, size in enumerate(sizes, start=1):
+        beside += size
+        if number > MOST_PARTS:
+            raise BadImage(f"the file is cut into more than {MOST_PARTS} parts: save it anew")
+        if beside > MOST_BESIDE:
+            raise BadImage(
+                f"the file has more than {MOST_BESIDE >> 20} MiB beside its pixels, such as EXIF "
+                "data, previews or texts: save it without them"
+            )
+    if is_jpeg and content.count(b"\xff\xda", first_scan(content)) >= MOST_SCANS:
+        raise BadImage(f"the JPEG file has more than {MOST_SCANS} scans")
 
 
 def chunks_of_png(content: bytes) -> Iterator[int]:
-    """Where each chunk begins."""
+    """The bytes of each chunk, 0 where they are pixels."""
     start = 8
     while start < len(content):
-        yield start
-        start += 12 + int.from_bytes(content[start : start + 4], "big")
+        size = int.from_bytes(content[start : start + 4], "big")
+        kind = content[start + 4 : start + 8]
+        yield 0 if kind == b"IDAT" else min(size, len(content) - start)
+        if kind == b"IEND":
+            return
+        start += 12 + size
 
 
-def segments_of_jpeg(content: bytes) -> Iterator[int]:
-    """Where each segment before the pixels begins."""
+def segments_of_jpeg(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """The segments up to the first scan: the marker, where its length stands, and its bytes.
+
+    Between them, bytes that are no marker are passed over as libjpeg and Pillow do.
+    """
     start = 2
     while start < len(content):
-        yield start
-        marker = start
-        while content[marker : marker + 1] == b"\xff" and marker <= start + MOST_FILL:
-            marker += 1
-        if marker > start + MOST_FILL:
-            raise BadImage(f"the JPEG file has more than {MOST_FILL} empty bytes before a marker")
-        if content[marker : marker + 1] in (b"\xda", b"\xd9", b""):  # pixels, or the end
+        place = content.find(b"\xff", start, start + MOST_FILL)
+        while place >= 0 and content[place : place + 1] == b"\xff" and place <= start + MOST_FILL:
+            place += 1
+        if not start < place <= min(start + MOST_FILL, len(content) - 1):
+            raise BadImage(
+                f"the JPEG file has more than {MOST_FILL} empty bytes before a marker, or no pixels"
+            )
+        marker, place = content[place], place + 1
+        if marker == EOI:
             return
-        length = int.from_bytes(content[marker + 1 : marker + 3], "big")
-        start = marker + 1 + max(length, 1)
+        if marker not in SEGMENTS:  # one without a length, or one that nobody knows
+            raise BadImage(f"the JPEG file has a marker {marker:02X} before its pixels: damaged")
+        size = int.from_bytes(content[place : place + 2], "big")
+        yield marker, place, size
+        if marker == SOS:
+            return
+        start = place + max(size, 2)
+
+
+def first_scan(content: bytes) -> int:
+    """Where the header of a JPEG's first scan begins, behind its marker."""
+    for marker, place, _ in segments_of_jpeg(content):
+        if marker == SOS:
+            return place
+    raise BadImage("the JPEG file has no pixels")
 
 
 def count_frames(image: Image.Image) -> int:
@@ -227,10 +264,11 @@ def check_size(image: Image.Image, content: bytes, limits: dict[str, Any]) -> No
 
 def held_besides(image: Image.Image, content: bytes) -> tuple[str, float]:
     """What the file is, and the bytes for each pixel that its library holds beside Pillow."""
-    width, height = image.size
+    area = image.width * image.height
     if isinstance(image, JpegImageFile):
         sampling = [(across, down) for _, across, down, _ in image.layer]
-        if "progressive" not in image.info and parts_of_scan(content) == len(sampling):
+        colours = content[first_scan(content) + 2]
+        if "progressive" not in image.info and colours == len(sampling):
             return "JPEG", 0.0
         finest = max(across for across, _ in sampling) * max(down for _, down in sampling)
         samples = sum(across * down for across, down in sampling) / max(finest, 1)
@@ -238,18 +276,29 @@ def held_besides(image: Image.Image, content: bytes) -> tuple[str, float]:
     if image.format == "WEBP":
         return "WebP", LIBWEBP_HOLDS
     if isinstance(image, TiffImageFile):
-        tags = image.tag_v2
-        across, down = tags.get(322, width), tags.get(323, tags.get(278, height))
-        sample = bits_per_sample(image, content) / 8 * int(tags.get(277, 1))
-        share = min(int(across), width) * min(int(down), height) / (width * height)
-        return "a TIFF of large strips", sample * share
+        strip = strip_bytes(image, content) / area
+        if number_of(image, ORIENTATION, 1) in TURNS:
+            return "a TIFF that is to be turned", strip + PILLOW_HOLDS
+        return "a TIFF of large strips", strip
     return "PNG", 0.0
 
 
-def parts_of_scan(content: bytes) -> int:
-    """How many colour components the first scan of a JPEG has."""
-    *_, scan = segments_of_jpeg(content)
-    return int.from_bytes(content[scan + 4 : scan + 5], "big")
+def strip_bytes(image: TiffImageFile, content: bytes) -> float:
+    """What libtiff holds: one strip, or one tile, all of it decoded."""
+    width, height = number_of(image, 256, 1), number_of(image, 257, 1)
+    if 322 in image.tag_v2:
+        pixels = number_of(image, 322, width) * number_of(image, 323, height)
+    else:
+        pixels = width * min(number_of(image, 278, height), height)
+    sample = bits_per_sample(image, content) / 8 * number_of(image, 277, 1)
+    is_read_as_rgba = number_of(image, 262, 0) == 6 and number_of(image, 259, 1) != 7
+    return pixels * (max(sample, 4.0) if is_read_as_rgba else sample)
+
+
+def number_of(image: TiffImageFile, tag: int, otherwise: int) -> int:
+    """What a tag says that can only be a positive whole number."""
+    value = image.tag_v2.get(tag)
+    return value if isinstance(value, int) and value > 0 else otherwise
 
 
 def bits_per_sample(image: Image.Image, content: bytes) -> int:
@@ -264,7 +313,7 @@ def bits_per_sample(image: Image.Image, content: bytes) -> int:
 def turn_upright(picture: Picture, image: Image.Image, conversions: list[str]) -> None:
     """Apply the EXIF orientation."""
     try:
-        orientation = image.getexif().get(0x0112, 1)
+        orientation = image.getexif().get(ORIENTATION, 1)
         if orientation in TURNS:
             picture.turn(orientation)
             conversions.append(f"EXIF orientation {orientation} applied")

@@ -28,6 +28,7 @@ LIMITS = Limits.of(Settings())
 RGB = np.ascontiguousarray(data.astronaut()[:48, :64])
 GREY = RGB[:, :, 1]
 ONE_STRIP = {"compression": "tiff_adobe_deflate", "strip_size": 1 << 30}
+TURNED = {"compression": "tiff_lzw", "tiffinfo": {0x0112: 6}}
 
 
 def file(image: Image.Image | NDArray[np.generic], form: str, **options: object) -> bytes:
@@ -307,6 +308,22 @@ def one_after_another(content: bytes) -> bytes:
     return content[:start] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + content[start + 14 :]
 
 
+def with_before_scan(content: bytes, inserted: bytes) -> bytes:
+    """A JPEG with something before the header of its scan."""
+    start = content.index(b"\xff\xda")
+    return content[:start] + inserted + content[start:]
+
+
+def tiled_tiff(tile: int, pixels: bytes = b"") -> bytes:
+    """A grey TIFF of 64 × 64 pixels in one tile."""
+    numbers = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile}
+    content = zlib.compress(pixels)
+    numbers |= {324: 8 + 2 + 12 * (len(numbers) + 2) + 4, 325: len(content)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, each) for tag, each in numbers.items())
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(numbers))
+    return head + entries + bytes(4) + content
+
+
 def damaged_png() -> bytes:
     content = bytearray(file(RGB, "PNG"))
     content[200:300] = bytes(100)
@@ -376,6 +393,41 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         lambda: file(Image.new("RGBA", (5000, 4376)), "TIFF", **ONE_STRIP),
         BadImageError,
         "5000 × 4376 pixels; as a TIFF of large strips, .* at most 21.9 megapixels",
+    ),
+    "too many pixels for a TIFF of YCbCr": (
+        lambda: file(Image.new("YCbCr", (5000, 4376)), "TIFF", **ONE_STRIP),
+        BadImageError,
+        "5000 × 4376 pixels; as a TIFF of large strips, .* at most 21.9 megapixels",
+    ),
+    "too many pixels for a TIFF that is turned": (
+        lambda: file(Image.new("RGB", (5000, 4376)), "TIFF", **TURNED),
+        BadImageError,
+        "4376 × 5000 pixels; as a TIFF that is to be turned, .* at most 21.[89] megapixels",
+    ),
+    "TIFF of a tile larger than the image": (
+        lambda: tiled_tiff(16384),
+        BadImageError,
+        "64 × 64 pixels; as a TIFF of large strips, .* at most 0.00267 megapixels",
+    ),
+    "JPEG of many segments behind what is no marker": (
+        lambda: with_before_scan(file(RGB, "JPEG"), b"\xda\0\0\0\3" + b"\xff\xe5\0\2" * 1_000_000),
+        BadImageError,
+        "cut into more than 20000 parts",
+    ),
+    "JPEG with a marker that has no length": (
+        lambda: with_before_scan(file(RGB, "JPEG"), b"\xff\xd0"),
+        BadImageError,
+        "marker D0 before its pixels",
+    ),
+    "JPEG of megabytes that are no pixels": (
+        lambda: with_before_scan(file(RGB, "JPEG"), (b"\xff\xe5\xff\xff" + bytes(65533)) * 130),
+        BadImageError,
+        "more than 8 MiB beside its pixels",
+    ),
+    "PNG of megabytes that are no pixels": (
+        lambda: file(RGB, "PNG")[:33] + chunk(b"eXIf", bytes(9 << 20)) + file(RGB, "PNG")[33:],
+        BadImageError,
+        "more than 8 MiB beside its pixels",
     ),
     "bomb": (bomb, BadImageError, "30000 × 30000"),
     "float TIFF": (
@@ -449,6 +501,7 @@ def test_the_largest_image_needs_little_memory(kind: str, keep_alpha: bool) -> N
         ("RGB", "JPEG", (5000, 5000), {"progressive": True, "subsampling": 2}),
         ("RGB", "TIFF", (5000, 5000), ONE_STRIP),
         ("RGBA", "TIFF", (5000, 4375), ONE_STRIP),
+        ("RGB", "TIFF", (4350, 5000), TURNED),
     ],
 )
 def test_the_largest_of_what_takes_more_memory_needs_little(
@@ -456,7 +509,18 @@ def test_the_largest_of_what_takes_more_memory_needs_little(
 ) -> None:
     content = file(Image.new(mode, size), form, **options)
     decoded = decode(content, replace(LIMITS, memory_bytes=360_000_000), keep_alpha=True)
-    assert (decoded.width, decoded.height) == size
+    assert (decoded.width, decoded.height) == (size[::-1] if options is TURNED else size)
+
+
+@pytest.mark.parametrize("inserted", [b"\xff\xff", b"not a marker"])
+def test_bytes_that_fill_a_header_are_passed_over(inserted: bytes) -> None:
+    large = file(Image.new("RGB", (5000, 4000)), "JPEG", subsampling=0)
+    assert decode(with_before_scan(large, inserted), LIMITS) == decode(large, LIMITS)
+
+
+def test_a_tile_may_be_larger_than_the_image() -> None:
+    decoded = decode(tiled_tiff(256, bytes([7]) * 256**2), LIMITS)
+    np.testing.assert_array_equal(pixels(decoded.png), np.full((64, 64, 3), 7))
 
 
 def test_a_decoder_that_fails_while_it_answers_gives_no_image(
