@@ -27,6 +27,10 @@ class Canceled(Exception):  # noqa: N818 - a way to stop, not an error
     """The computation stopped on request and is not wanted any more."""
 
 
+# How the line of the log begins that says with what a computation has ended early, on request.
+FINISHED_EARLY = "finished early, "
+
+
 def heed(signal: Signal) -> None:
     """End where that is asked for, with nothing to save."""
     if signal is Signal.CANCEL:

@@ -177,7 +177,7 @@ def _lines(session: Session, queue: str) -> list[_Line]:
     ]
 
 
-# Putting these statements together takes longer than asking them: they are kept.
+# What is cached from here on took longer to put together than the database takes to answer it.
 
 
 @cache

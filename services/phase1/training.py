@@ -21,7 +21,7 @@ from services.phase1.history import ScaleHistory, activation_map, heat_map, pict
 from services.phase1.pyramid import build_pyramid
 from services.phase1.recipe import Recipe, Task, effective_factor
 from services.phase1.scale import Random, Scale
-from services.run import Canceled, Paused, Run, Signal
+from services.run import FINISHED_EARLY, Canceled, Paused, Run, Signal
 
 SAMPLES = 4  # pictures of the generator's progress in a scale
 VALUE_RANGES = {"training": (-1.0, 1.0), "unit": (0.0, 1.0)}
@@ -101,7 +101,7 @@ class _Training:
             scale = self._scale = self._scale or self._next_scale()
             if not self._train(scale):
                 done, scales = len(self._trained), self._recipe.scales
-                self._run.log(f"finished early, with {done} of {scales} scales")
+                self._run.log(f"{FINISHED_EARLY}with {done} of {scales} scales")
                 break
             self._finish(scale)
         return self._result()

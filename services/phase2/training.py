@@ -29,7 +29,7 @@ from services.phase2.patches import Loader, Patches
 from services.phase2.recipe import RestorerPlan
 from services.phase2.validation import Validation
 from services.restorers.manifest import RestorerManifest
-from services.run import Canceled, Paused, Run, Signal
+from services.run import FINISHED_EARLY, Canceled, Paused, Run, Signal
 
 SAMPLES = 10  # times that the restored validation images are shown in a training, about
 LOADING_THREADS = 4  # beside a GPU
@@ -163,7 +163,7 @@ class _Training:
                 case Signal.CHECKPOINT:
                     self._save()
                 case Signal.FINISH if learner.iteration > 0:
-                    self._run.log(f"finished early, after {learner.iteration} iterations")
+                    self._run.log(f"{FINISHED_EARLY}after {learner.iteration} iterations")
                     break
             batch = loader.batch(learner.iteration)
             learner.iterate(Pair(*(part.to(self._device, non_blocking=True) for part in batch)))

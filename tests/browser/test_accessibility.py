@@ -25,8 +25,8 @@ FULL = [
     *("/admin?view=workers", "/admin?view=usage", "/admin?view=storage"),
     *("/admin?view=webhooks", "/admin?view=webhooks&of={hook}"),
 ]
-# Colours depend on the theme alone, and places on the width: so each is seen, and not all pairs.
-WAYS = (("light", 1280), ("dark", 390))
+# What shows only on a wide page is seen in both themes.
+WAYS = (("light", 1280), ("dark", 1280), ("dark", 390))
 # When nothing has changed for a moment, or what changes does so for ever.
 SETTLED = """() => new Promise((settle) => {
   let still = setTimeout(settle, 250);

@@ -120,3 +120,16 @@ def test_an_address_that_leads_nowhere_says_so(page: Page, watch: Watch, address
     watch.allow("Failed to load resource")
     page.goto(address)
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("This"))
+
+
+def test_what_is_chosen_just_before_the_click_is_trained(studio: Studio, page: Page) -> None:
+    page.goto(f"/seed?image={studio.upload()}")
+    chosen = [
+        page.get_by_label(label).element_handle()
+        for label in ("Super-resolution", "JPEG restoration")
+    ]
+    page.get_by_role("link", name="Train on this image").evaluate(
+        "(link, chosen) => { chosen.forEach((each) => each.click()); link.click(); }", chosen
+    )
+    page.wait_for_url(re.compile("/train"))
+    assert json.loads(query(page)["task"])["kind"] == "jpeg"

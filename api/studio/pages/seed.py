@@ -16,7 +16,7 @@ from api.studio.elements.deletion import deletion
 from api.studio.elements.ids import short_id
 from api.studio.elements.image_viewer import ImageViewer
 from api.studio.elements.latest import Latest
-from api.studio.elements.pipeline import PipelineBuilder, parameter_label, read_task
+from api.studio.elements.pipeline import THROTTLE, PipelineBuilder, parameter_label, read_task
 from api.studio.elements.pyramid import draw_pyramid
 from api.studio.elements.schema_form import SchemaForm
 from api.studio.elements.thumbnails import thumbnail
@@ -72,12 +72,14 @@ _KEEP_TASK = """(event) => {
   there.searchParams.set("task", task);
   event.currentTarget.href = there;
 }"""
-# A plain click; others open the link's own address.
-_ASK_SERVER = """(event) => {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+# A plain click waits until the server has been told of the last change; others, and those while
+# it cannot be asked, open the link's own address.
+_ASK_SERVER = f"""(event) => {{
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  if (!window.socket?.connected) return;
   event.preventDefault();
-  emit();
-}"""
+  setTimeout(emit, {1000 * THROTTLE:.0f});
+}}"""
 _task_type = TypeAdapter[Any](Task)
 
 

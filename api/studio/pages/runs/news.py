@@ -13,6 +13,7 @@ from services.access import Caller
 from services.database.schema import Job, JobEvent, Worker
 from services.jobs import queries
 from services.jobs.lifecycle import HELD, TERMINAL, State
+from services.run import FINISHED_EARLY
 
 # Points of a curve that are asked for at once: what the charts have room for.
 POINTS = 1000
@@ -120,12 +121,14 @@ def _artifacts(session: Session, row: Job) -> list[ArtifactOut]:
 def _early_end(session: Session, row: Job) -> str | None:
     if row.state != State.SUCCEEDED or row.desired_state != "finish":
         return None
-    logged = select(JobEvent.content).where(JobEvent.job_id == row.id, JobEvent.kind == "log")
-    for content in session.scalars(logged.order_by(JobEvent.seq.desc())):
-        begins, _, rest = content["message"].partition("finished early, ")
-        if not begins and rest:
-            return str(rest)
-    return None
+    message = JobEvent.content["message"].as_string()
+    logged = select(message).where(
+        JobEvent.job_id == row.id,
+        JobEvent.kind == "log",
+        message.startswith(FINISHED_EARLY, autoescape=True),
+    )
+    line = session.scalar(logged.order_by(JobEvent.seq.desc()).limit(1))
+    return None if line is None else line.removeprefix(FINISHED_EARLY)
 
 
 def _worker(session: Session, row: Job) -> str | None:
