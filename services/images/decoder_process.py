@@ -45,10 +45,10 @@ TURNS = {
 }
 NO_ROOM = 3
 # Bytes that the libraries may hold of the pixels while they decode them, for each pixel of the
-# largest image: 170 MB of 25 megapixels.
-MOST_HELD = 6.8
+# largest image: 150 MB of 25 megapixels.
+MOST_HELD = 6.0
 PILLOW_HOLDS = 4.0
-LIBWEBP_HOLDS = 13.0
+LIBWEBP_HOLDS = 11.0
 COEFFICIENT = 2  # bytes
 # Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
 # program writes.
