@@ -1,5 +1,6 @@
 """The API's process: one event loop that ends its streams first when it stops."""
 
+import ctypes
 import gc
 import logging
 import resource
@@ -19,6 +20,9 @@ GRACE_SECONDS = 3
 DESCRIPTORS = 65_536
 # Of what a page of the studio sends at once: files go by requests of their own.
 MAX_MESSAGE_BYTES = 1 << 20
+# Memory in blocks of this size goes back to the system as soon as it is freed.
+LARGE_BLOCK_BYTES = 1 << 18
+_M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +63,7 @@ def serve(installation: Installation) -> None:
     """Serve until SIGINT or SIGTERM."""
     check_host(installation.database, installation.settings.host)
     _raise_descriptor_limit()
+    _return_large_blocks()
     # Its lines name the ids by which open pages are spoken with.
     logging.getLogger("uvicorn.error").addFilter(_is_told)
     server = Server(installation)
@@ -81,3 +86,14 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < DESCRIPTORS:
         _log.warning("at most %d files and connections may be open: ulimit -Hn", wanted)
+
+
+def _return_large_blocks() -> None:
+    """Keep no files that were uploaded in the heap once they are done with.
+
+    By itself glibc learns from large blocks that are freed to keep such, up to 32 MiB each and in
+    a heap for each thread: tens of megabytes. Other C libraries have no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
