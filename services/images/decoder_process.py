@@ -6,23 +6,26 @@ to be kept. It answers one line of JSON and, if all went well, the PNG file and 
 digest of its pixels; it exits 1 if not, and 3 where the disk has no room for the answer.
 
 Pillow takes 4 bytes for a pixel of RGB or CMYK, 100 MB for 25 megapixels. So the decoded image is
-there once: what is to be done to it is done a strip at a time, as the PNG is written. (TIFF alone
-is turned by Pillow itself.)
+there once: what is to be done to it is done a strip at a time, as the PNG is written.
+
+What a file is made of is counted before Pillow sees it, as its plugins read all of it at once.
 """
 
 import errno
 import io
 import json
 import os
+import re
 import resource
 import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import putchunk
 from PIL.TiffImagePlugin import TiffImageFile
@@ -47,18 +50,33 @@ NO_ROOM = 3
 # Bytes that the libraries may hold of the pixels while they decode them, for each pixel of the
 # largest image: 150 MB of 25 megapixels.
 MOST_HELD = 6.0
-PILLOW_HOLDS = 4.0
+PILLOW_HOLDS = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0}  # any other mode: 4
 LIBWEBP_HOLDS = 11.0
 COEFFICIENT = 2  # bytes
 # Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
 # program writes.
-MOST_PARTS = 20_000  # chunks of a PNG, segments of a JPEG
+MOST_PARTS = 20_000  # chunks of a PNG or WebP, segments of a JPEG, values of a tag of a TIFF
 MOST_BESIDE = 8 << 20  # bytes in those that hold no pixels: they are copied as they are read
+MOST_TEXT = 4 << 20  # characters of a PNG's texts, and bytes of its profile, expanded
+MOST_EXIF = 1 << 20  # bytes
 MOST_FILL = 1000  # bytes before a marker of a JPEG
 # Markers of segments that may come before a JPEG's pixels: tables, frames, applications' data.
-SOS, EOI = 0xDA, 0xD9
+SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
 SEGMENTS = {*range(0xC0, 0xD0), SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xC8}
-MOST_SCANS = 60  # of a progressive JPEG and the pictures in it; each goes over all pixels
+# Markers behind them, which stand among pixels; those of one byte are passed over.
+MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
+MOST_SCANS = 60  # of a progressive JPEG; each goes over all pixels
+MOST_EXIF_SEGMENTS = 16  # Pillow copies what it has of them for each
+# The first directory of a TIFF: more tags than have names; bytes of a value, by its type; and
+# what the size of what libtiff holds is reckoned from.
+MOST_TAGS = 1000
+VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+VALUE_BYTES |= {13: 4, 16: 8, 17: 8, 18: 8}
+MEASURES = {256, 257, 258, 259, 262, 274, 277, 278, 284, 322, 323}
+WHOLE_NUMBERS = {3, 4, 16}  # types
+PLACES = {273, 279, 324, 325}  # of strips and tiles, and their sizes
+# LZMA and Zstandard may ask for a window of any size, whatever the image's.
+COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946}
 
 
 class BadImage(Exception):  # noqa: N818 - an answer, not a failure
@@ -81,7 +99,7 @@ class Picture:
     """A decoded image, and what is to be done to it."""
 
     def __init__(self, image: Image.Image) -> None:
-        self.size = image.size
+        self.size = image.im.size
         self._image = image
         self._turn: tuple[Image.Transpose | None, bool, bool] = (None, False, False)
         self._steps: list[Callable[[Image.Image], Image.Image]] = []
@@ -123,18 +141,22 @@ def decode(
     kept and there is some; what it was.
     """
     Image.MAX_IMAGE_PIXELS = None  # checked below, with words of our own
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT
+    # Which would turn the image, and read directories that nobody needs.
+    TiffImageFile.load_end = ImageFile.ImageFile.load_end  # type: ignore[method-assign]
     check_parts(content)
     image: Image.Image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
     check_size(image, content, limits)
     conversions: list[str] = []
     bits = bits_per_sample(image, content)
+    width, height = size_of(image)
     source = {
         # A phone's JPEG may carry further pictures (depth, gain map): an MPO file.
         "format": {"MPO": "JPEG", "WEBP": "WebP"}.get(str(image.format), image.format),
         "mode": image.mode,
         "bits": bits,
-        "width": image.width,
-        "height": image.height,
+        "width": width,
+        "height": height,
         "conversions": conversions,
     }
     frames = count_frames(image)
@@ -146,6 +168,9 @@ def decode(
         )
     if frames > 1:
         conversions.append(f"first of {frames} pictures taken")
+    if isinstance(image, TiffImageFile):  # its file is closed with the last pixel
+        with suppress(TypeError):  # XMP data that are no bytes
+            image.getexif()
     image.load()
     picture = Picture(image)
     turn_upright(picture, image, conversions)
@@ -165,25 +190,30 @@ def decode(
 
 def check_parts(content: bytes) -> None:
     """Refuse a file of very many parts, or with much beside its pixels, before one is read."""
-    is_jpeg = content.startswith(b"\xff\xd8")
-    if is_jpeg:
+    if content.startswith(b"\xff\xd8"):
         sizes: Iterator[int] = (size for _, _, size in segments_of_jpeg(content))
+        check_exif_and_scans(content)
     elif content.startswith(b"\x89PNG"):
         sizes = chunks_of_png(content)
+    elif content.startswith(b"RIFF"):
+        sizes = chunks_of_webp(content)
     else:
-        return
+        sizes = tags_of_tiff(content)
     beside = 0
     for number, size in enumerate(sizes, start=1):
         beside += size
         if number > MOST_PARTS:
-            raise BadImage(f"the file is cut into more than {MOST_PARTS} parts: save it anew")
+            raise too_many_parts()
         if beside > MOST_BESIDE:
             raise BadImage(
                 f"the file has more than {MOST_BESIDE >> 20} MiB beside its pixels, such as EXIF "
                 "data, previews or texts: save it without them"
             )
-    if is_jpeg and content.count(b"\xff\xda", first_scan(content)) >= MOST_SCANS:
-        raise BadImage(f"the JPEG file has more than {MOST_SCANS} scans")
+
+
+def too_many_parts() -> BadImage:
+    """What a file of very many parts is told."""
+    return BadImage(f"the file is cut into more than {MOST_PARTS} parts: save it anew")
 
 
 def chunks_of_png(content: bytes) -> Iterator[int]:
@@ -196,6 +226,54 @@ def chunks_of_png(content: bytes) -> Iterator[int]:
         if kind == b"IEND":
             return
         start += 12 + size
+
+
+def chunks_of_webp(content: bytes) -> Iterator[int]:
+    """The bytes of each chunk, 0 where they are pixels."""
+    start, end = 12, min(8 + int.from_bytes(content[4:8], "little"), len(content))
+    while start < end:
+        kind = content[start : start + 4]
+        size = int.from_bytes(content[start + 4 : start + 8], "little")
+        is_pixels = kind in (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANMF")
+        yield 0 if is_pixels else min(size, end - start)
+        start += 8 + size + size % 2
+
+
+def tags_of_tiff(content: bytes) -> Iterator[int]:
+    """The bytes of each tag's values, in the first directory.
+
+    A tag that memory depends on is refused where Pillow and libtiff could read it differently.
+    """
+    order: Literal["little", "big"] = "little" if content.startswith(b"II") else "big"
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(content[start : start + size], order)
+
+    is_big = content[2:4] == b"+\0"
+    count_size, value_size = (8, 8) if is_big else (2, 4)
+    start = number(8 if is_big else 4, value_size)
+    tags = number(start, count_size)
+    if tags > MOST_TAGS:
+        raise too_many_parts()
+    seen = set()
+    for place in range(tags):
+        at = start + count_size + place * (4 + 2 * value_size)
+        tag, kind, values = number(at, 2), number(at + 2, 2), number(at + 4, value_size)
+        size = values * VALUE_BYTES.get(kind, 0)
+        if tag in MEASURES and (tag in seen or kind not in WHOLE_NUMBERS):
+            raise BadImage(f"the TIFF file's tag {tag} comes twice, or is no whole number: damaged")
+        if tag == 259:
+            used = number(at + 4 + value_size, VALUE_BYTES[kind])
+            if used not in COMPRESSIONS:
+                raise BadImage(
+                    f"the TIFF file is compressed by method {used}; accepted are none, CCITT, LZW, "
+                    "Deflate, JPEG and PackBits"
+                )
+        seen.add(tag)
+        # Bytes stay bytes; of others each value becomes an object.
+        if values > MOST_PARTS and (tag in PLACES or size > values):
+            raise too_many_parts()
+        yield size
 
 
 def segments_of_jpeg(content: bytes) -> Iterator[tuple[int, int, int]]:
@@ -224,6 +302,32 @@ def segments_of_jpeg(content: bytes) -> Iterator[tuple[int, int, int]]:
         start = place + max(size, 2)
 
 
+def check_exif_and_scans(content: bytes) -> None:
+    """Refuse a JPEG with EXIF data in many segments, or of very many scans."""
+    exif = 0
+    for parts, (marker, place, _) in enumerate(segments_of_jpeg(content)):
+        exif += marker == APP1 and content.startswith(b"Exif\0\0", place + 2)
+        if exif > MOST_EXIF_SEGMENTS:
+            raise BadImage(
+                f"the JPEG file has EXIF data in more than {MOST_EXIF_SEGMENTS} segments: save it "
+                "without them"
+            )
+        if parts > MOST_PARTS:
+            raise too_many_parts()
+    scans = parts = 1
+    start = first_scan(content)
+    # To the end of the picture: a phone may have put a film behind it.
+    while (found := MARKER.search(content, start)) and found[1][0] != EOI:
+        scans += found[1][0] == SOS
+        parts += 1
+        if scans > MOST_SCANS:
+            raise BadImage(f"the JPEG file has more than {MOST_SCANS} scans")
+        if parts > MOST_PARTS:
+            raise too_many_parts()
+        place = found.end()
+        start = place + max(int.from_bytes(content[place : place + 2], "big"), 2)
+
+
 def first_scan(content: bytes) -> int:
     """Where the header of a JPEG's first scan begins, behind its marker."""
     for marker, place, _ in segments_of_jpeg(content):
@@ -234,18 +338,14 @@ def first_scan(content: bytes) -> int:
 
 def count_frames(image: Image.Image) -> int:
     """Pictures in the file; of a TIFF, which may have millions, 2 stands for all above 1."""
-    if image.format != "TIFF":
-        return int(getattr(image, "n_frames", 1))
-    try:
-        image.seek(1)
-    except EOFError:
-        return 1
-    return 2
+    if isinstance(image, TiffImageFile):
+        return 2 if image.is_animated else 1
+    return int(getattr(image, "n_frames", 1))
 
 
 def check_size(image: Image.Image, content: bytes, limits: dict[str, Any]) -> None:
     """Refuse by the header alone, before any pixel is decoded."""
-    width, height = image.size
+    width, height = size_of(image)
     size = f"the image is {width} × {height} pixels"
     if min(width, height) < limits["min_side"]:
         raise BadImage(f"{size}; each side must have at least {limits['min_side']}")
@@ -254,7 +354,8 @@ def check_size(image: Image.Image, content: bytes, limits: dict[str, Any]) -> No
     if width * height > limits["max_pixels"]:
         raise BadImage(f"{size}; at most {limits['max_pixels'] / 1e6:g} megapixels are accepted")
     kind, library_holds = held_besides(image, content)
-    most = MOST_HELD / (PILLOW_HOLDS + library_holds) * limits["max_pixels"]
+    held = PILLOW_HOLDS.get(image.mode, 4.0) + library_holds
+    most = MOST_HELD / held * limits["max_pixels"]
     if width * height > most:
         raise BadImage(
             f"{size}; as {kind}, which takes more memory to decode than others, at most "
@@ -262,9 +363,16 @@ def check_size(image: Image.Image, content: bytes, limits: dict[str, Any]) -> No
         )
 
 
+def size_of(image: Image.Image) -> tuple[int, int]:
+    """Width and height as they are in the file: of a TIFF, Pillow tells them turned upright."""
+    if isinstance(image, TiffImageFile):
+        return number_of(image, 256, 0), number_of(image, 257, 0)
+    return image.size
+
+
 def held_besides(image: Image.Image, content: bytes) -> tuple[str, float]:
     """What the file is, and the bytes for each pixel that its library holds beside Pillow."""
-    area = image.width * image.height
+    width, height = size_of(image)
     if isinstance(image, JpegImageFile):
         sampling = [(across, down) for _, across, down, _ in image.layer]
         colours = content[first_scan(content) + 2]
@@ -274,23 +382,22 @@ def held_besides(image: Image.Image, content: bytes) -> tuple[str, float]:
         samples = sum(across * down for across, down in sampling) / max(finest, 1)
         return "a JPEG of several scans (progressive)", COEFFICIENT * samples
     if image.format == "WEBP":
-        return "WebP", LIBWEBP_HOLDS
+        copies = 2 * max(0, len(content) - MOST_BESIDE)  # of a large file
+        return "WebP", LIBWEBP_HOLDS + copies / (width * height)
     if isinstance(image, TiffImageFile):
-        strip = strip_bytes(image, content) / area
-        if number_of(image, ORIENTATION, 1) in TURNS:
-            return "a TIFF that is to be turned", strip + PILLOW_HOLDS
-        return "a TIFF of large strips", strip
+        return "a TIFF of large strips", strip_bytes(image, content) / (width * height)
     return "PNG", 0.0
 
 
 def strip_bytes(image: TiffImageFile, content: bytes) -> float:
     """What libtiff holds: one strip, or one tile, all of it decoded."""
-    width, height = number_of(image, 256, 1), number_of(image, 257, 1)
+    width, height = size_of(image)
     if 322 in image.tag_v2:
         pixels = number_of(image, 322, width) * number_of(image, 323, height)
     else:
         pixels = width * min(number_of(image, 278, height), height)
-    sample = bits_per_sample(image, content) / 8 * number_of(image, 277, 1)
+    planes = 1 if number_of(image, 284, 1) == 2 else number_of(image, 277, 1)
+    sample = bits_per_sample(image, content) / 8 * planes
     is_read_as_rgba = number_of(image, 262, 0) == 6 and number_of(image, 259, 1) != 7
     return pixels * (max(sample, 4.0) if is_read_as_rgba else sample)
 
@@ -305,14 +412,16 @@ def bits_per_sample(image: Image.Image, content: bytes) -> int:
     """Bits of one sample in the file."""
     if image.format == "PNG":
         return content[24]
-    if image.format == "TIFF":
-        return int(max(image.tag_v2.get(258, (1,))))  # type: ignore[attr-defined]  # of TIFF images
+    if isinstance(image, TiffImageFile):
+        return int(max(image.tag_v2.get(258, (1,))))
     return 8
 
 
 def turn_upright(picture: Picture, image: Image.Image, conversions: list[str]) -> None:
     """Apply the EXIF orientation."""
     try:
+        if len(image.info.get("exif", b"")) > MOST_EXIF:
+            raise ValueError  # noqa: TRY301 - as unreadable as any other
         orientation = image.getexif().get(ORIENTATION, 1)
         if orientation in TURNS:
             picture.turn(orientation)
@@ -360,6 +469,9 @@ def to_srgb(picture: Picture, profile: bytes | None, conversions: list[str]) -> 
     has_colours = mode in ("RGB", "RGBA")
     if profile:
         try:
+            # Elements of "multiProcessElementsType" may be so many that each colour takes seconds.
+            if b"mpet" in profile:
+                raise ValueError  # noqa: TRY301 - as unusable as a broken one
             described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             name = ImageCms.getProfileDescription(described).lower().replace(" ", "")
             if not has_colours or "srgb" not in name:

@@ -26,7 +26,7 @@ _NO_ROOM = 3  # its exit status where the disk is full
 _DIGEST_BYTES = 64  # at the end of its answer
 
 # How a file begins: the formats that are accepted, and those that people send by mistake.
-_ACCEPTED = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ACCEPTED = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0")
 _KNOWN = {
     b"GIF8": "GIF",
     b"BM": "BMP",
@@ -37,6 +37,7 @@ _KNOWN = {
     b"\xffO\xffQ": "JPEG 2000",
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"MM\0+": "big-endian BigTIFF",  # Pillow takes it for a TIFF of the usual kind
     b"v/1\1": "OpenEXR",
     b"#?RADIANCE": "Radiance HDR",
     b"DDS ": "DDS",
@@ -55,8 +56,8 @@ class Limits:
     max_pixels: int
     min_side: int
     max_side: int
-    memory_bytes: int = 1 << 30  # address space of the decoding process
-    cpu_seconds: int = 20
+    memory_bytes: int  # address space of the decoding process
+    cpu_seconds: int = 10
     seconds: float = 30.0
 
     @classmethod
@@ -67,6 +68,11 @@ class Limits:
             max_pixels=settings.max_image_pixels,
             min_side=settings.min_image_side,
             max_side=settings.max_image_side,
+            # What programs and libraries take, copies of the file, and of its pixels what
+            # `decoder_process.MOST_HELD` says.
+            memory_bytes=150_000_000
+            + 3 * settings.max_upload_bytes
+            + 6 * settings.max_image_pixels,
         )
 
 

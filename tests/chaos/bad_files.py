@@ -192,6 +192,18 @@ def _turned() -> bytes:
     return exif.tobytes()
 
 
+def of_windows(form: int) -> bytes:
+    """A TIFF that asks its decompressor for a window of 128 megabytes."""
+    lzma_filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 128 << 20}]
+    strip = lzma.compress(bytes(64 * 64), lzma.FORMAT_XZ, filters=lzma_filters)
+    return tiff((259, 3, 1, form), (279, 4, 1, len(strip)), pixels=strip)
+
+
+def webp_with(extra: int) -> bytes:
+    """As many pixels as a WebP may have, with so many bytes of another kind."""
+    return bomb("WEBP", "RGBA", (4000, 2500), xmp=bytes(extra))
+
+
 def webp_of_size(width: int, height: int) -> bytes:
     """The header of an extended WebP of that size, and of a lossless picture in it."""
     extended = struct.pack("<4sIII", b"VP8X", 10, 0, 0)[:12] + struct.pack("<I", width - 1)[:3]
@@ -263,6 +275,11 @@ PICTURES: dict[str, Make] = {
     "PNG with a profile of noise": lambda chance: png(
         chunk(b"iCCP", b"a\0\0" + zlib.compress(chance.randbytes(1 << 20))), image_data()
     ),
+    "PNG bomb of texts": lambda _: png(
+        chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress("\U0001f600".encode() + bytes(10**6))) * 63,
+        image_data(rows(5000, 4999, 4)),
+        head=header(5000, 4999, colour=6),
+    ),
     "PNG of many texts": lambda _: png(chunk(b"tEXt", b"a\0b") * 1_500_000),
     "PNG, endless chunk": lambda _: png(struct.pack(">I", 0x7FFFFFFF) + b"IDAT" + rows()),
     "PNG of 3 bits": lambda _: png(image_data(), head=header(64, 64, bits=3)),
@@ -312,17 +329,37 @@ PICTURES: dict[str, Make] = {
             for part in range(1, 61)
         )
     ),
+    "JPEG, EXIF in pieces": lambda _: with_segments(
+        segment(0xE1, b"Exif\0\0" + bytes(400)) * 19_000
+    ),
+    "JPEG, a film behind it": lambda chance: GOOD["JPEG"] + chance.randbytes(10_000_000),
+    "JPEG, segments behind its pixels": lambda _: (
+        GOOD["JPEG"][:-2] + segment(0xE5, b"") * 2_000_000
+    ),
     "JPEG, many segments": lambda _: with_segments(segment(0xE5, b"x") * 2_000_000),
     "JPEG, markers without end": lambda _: GOOD["JPEG"][:2] + b"\xff" * 20_000_000,
     "WebP, animated": lambda _: animated("WEBP"),
     "WebP of gigapixels": lambda _: webp_of_size(1 << 24, 1 << 24),
     "WebP, larger than its pixels": lambda _: webp_of_size(4096, 4096),
     "WebP bomb": lambda _: bomb("WEBP"),
+    "WebP bomb within the limits": lambda _: webp_with(0),
+    "WebP bomb with megabytes beside it": lambda _: webp_with(8_000_000),
+    "WebP with megabytes of no pixels": lambda _: webp_with(20_000_000),
     "WebP with a wrong length": lambda _: GOOD["WEBP"][:4] + b"\xff" * 4 + GOOD["WEBP"][8:],
     "TIFF of gigapixels": lambda _: tiff((256, 4, 1, 1 << 20), (257, 4, 1, 1 << 20)),
     "TIFF bomb in one strip": lambda _: bomb(
         "TIFF", size=(5000, 4280), compression="tiff_adobe_deflate", strip_size=1 << 30
     ),
+    "TIFF bomb, turned": lambda _: bomb("TIFF", compression="tiff_lzw", exif=_turned()),
+    "TIFF of millions of strips": lambda _: tiff(
+        (273, 1, 5_000_000, 8), (278, 4, 1, 1), pixels=bytes(5_000_000)
+    ),
+    "TIFF of millions of bits": lambda _: tiff((258, 3, 9_000_000, 8), pixels=bytes(18_000_000)),
+    "TIFF of a million resolutions": lambda _: tiff((282, 5, 10**6, 8), pixels=bytes(8_000_000)),
+    "TIFF with a width that only libtiff knows": lambda _: tiff(
+        (322, 17, 1, 15000), (323, 17, 1, 15000)
+    ),
+    "TIFF with a window of megabytes": lambda _: of_windows(34925),
     "TIFF bomb": lambda _: compressed_tiff(200 << 20),
     "TIFF, strip too short": lambda _: compressed_tiff(100),
     "TIFF that turns in a circle": lambda _: tiff(loop=True),

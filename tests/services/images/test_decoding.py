@@ -314,14 +314,50 @@ def with_before_scan(content: bytes, inserted: bytes) -> bytes:
     return content[:start] + inserted + content[start:]
 
 
+def tiff(
+    *changed: tuple[int, int, int, int], pixels: bytes = bytes(4096), big: bool = False
+) -> bytes:
+    """A grey TIFF of 64 × 64 pixels, with tags of ours: number, type, count and value."""
+    head = 16 if big else 8
+    sizes = {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 277: 1, 278: 64, 279: 4096, 273: head}
+    tags = [(tag, 4, 1, value) for tag, value in sizes.items()]
+    tags = [tag for tag in tags if tag[0] not in {each[0] for each in changed}]
+    start = head + len(pixels)
+    tags = sorted([*tags, *changed], key=lambda tag: tag[0])
+    if big:
+        entries = b"".join(struct.pack("<HHQQ", *tag) for tag in tags)
+        first = struct.pack("<2sHHHQ", b"II", 43, 8, 0, start)
+        return first + pixels + struct.pack("<Q", len(tags)) + entries + bytes(8)
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    first = struct.pack("<2sHI", b"II", 42, start)
+    return first + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 def tiled_tiff(tile: int, pixels: bytes = b"") -> bytes:
-    """A grey TIFF of 64 × 64 pixels in one tile."""
-    numbers = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile}
+    """The same in one tile."""
     content = zlib.compress(pixels)
-    numbers |= {324: 8 + 2 + 12 * (len(numbers) + 2) + 4, 325: len(content)}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, each) for tag, each in numbers.items())
-    head = struct.pack("<2sHIH", b"II", 42, 8, len(numbers))
-    return head + entries + bytes(4) + content
+    numbers = {259: 8, 322: tile, 323: tile, 324: 8, 325: len(content)}
+    tags = [(tag, 4, 1, number) for tag, number in numbers.items()]
+    # Types that nobody knows: as if these were not there.
+    none = [(tag, 99, 1, 0) for tag in (273, 279)]
+    return tiff(*tags, *none, pixels=content)
+
+
+def profile_of_elements(number: int) -> bytes:
+    """A profile by which each colour goes through so many matrices."""
+    matrix = b"matf" + bytes(4) + struct.pack(">HH12f", 3, 3, *np.eye(3).ravel(), 0, 0, 0)
+    table = struct.pack(">II", 16 + 8 * number, len(matrix)) * number
+    many = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, number) + table + matrix
+    name = "many".encode("utf-16-be")
+    text = b"mluc" + bytes(4) + struct.pack(">II4sII", 1, 12, b"enUS", len(name), 28) + name
+    first = 128 + 4 + 24
+    tags = struct.pack(">I", 2)
+    tags += b"desc" + struct.pack(">II", first, len(text))
+    tags += b"D2B0" + struct.pack(">II", first + len(text), len(many))
+    white = struct.pack(">IIII", 0, 0xF6D6, 0x10000, 0xD32D)
+    head = struct.pack(">I4sI", first + len(text) + len(many), b"lcms", 0x04300000)
+    head += b"mntrRGB XYZ " + struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(24) + white
+    return head.ljust(128, b"\0") + tags + text + many
 
 
 def damaged_png() -> bytes:
@@ -399,10 +435,50 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         BadImageError,
         "5000 × 4376 pixels; as a TIFF of large strips, .* at most 18.8 megapixels",
     ),
-    "too many pixels for a TIFF that is turned": (
-        lambda: file(Image.new("RGB", (5000, 4376)), "TIFF", **TURNED),
+    "too many pixels for a large WebP": (
+        lambda: file(Image.new("RGB", (3900, 2500)), "WebP", lossless=True) + bytes(16 << 20),
         BadImageError,
-        "4376 × 5000 pixels; as a TIFF that is to be turned, .* at most 18.[0-9] megapixels",
+        "3900 × 2500 pixels; as WebP, .* at most 8.97 megapixels",
+    ),
+    "TIFF of a million strips": (
+        lambda: tiff((273, 1, 1_000_000, 8), (278, 4, 1, 1), pixels=bytes(1_000_000)),
+        BadImageError,
+        "cut into more than 20000 parts",
+    ),
+    "TIFF of a million tags": (
+        lambda: tiff(*[(60000, 99, 1, 0)] * 1_000_000, big=True),
+        BadImageError,
+        "cut into more than 20000 parts",
+    ),
+    "TIFF of a million resolutions": (
+        lambda: tiff((282, 5, 1_000_000, 8), pixels=bytes(8_000_000)),
+        BadImageError,
+        "cut into more than 20000 parts",
+    ),
+    "TIFF of megabytes that are no pixels": (
+        lambda: tiff((305, 2, 9 << 20, 8), pixels=bytes(9 << 20)),
+        BadImageError,
+        "more than 8 MiB beside its pixels",
+    ),
+    "TIFF with two widths": (
+        lambda: tiff((256, 17, 1, 64), (256, 4, 1, 64), big=True),
+        BadImageError,
+        "tag 256 comes twice, or is no whole number",
+    ),
+    "TIFF turned by a fraction": (
+        lambda: tiff((274, 11, 1, struct.unpack("<I", struct.pack("<f", 6))[0])),
+        BadImageError,
+        "tag 274 comes twice, or is no whole number",
+    ),
+    "TIFF compressed with any window": (
+        lambda: tiff((259, 3, 1, 34925)),
+        BadImageError,
+        "compressed by method 34925; accepted are none, CCITT, LZW",
+    ),
+    "big-endian BigTIFF": (
+        lambda: b"MM\0+\0\x08\0\0" + bytes(100),
+        UnsupportedImageError,
+        "big-endian BigTIFF format",
     ),
     "TIFF of a tile larger than the image": (
         lambda: tiled_tiff(16384),
@@ -423,6 +499,34 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         lambda: with_before_scan(file(RGB, "JPEG"), (b"\xff\xe5\xff\xff" + bytes(65533)) * 130),
         BadImageError,
         "more than 8 MiB beside its pixels",
+    ),
+    "JPEG of many segments between its scans": (
+        lambda: file(RGB, "JPEG")[:-2] + b"\xff\xe5\0\2" * 1_000_000,
+        BadImageError,
+        "cut into more than 20000 parts",
+    ),
+    "JPEG of EXIF data in pieces": (
+        lambda: (
+            file(RGB, "JPEG")[:2]
+            + (b"\xff\xe1\x01\x92Exif\0\0" + bytes(394)) * 19_000
+            + file(RGB, "JPEG")[2:]
+        ),
+        BadImageError,
+        "EXIF data in more than 16 segments",
+    ),
+    "WebP of megabytes that are no pixels": (
+        lambda: file(RGB, "WebP", xmp=bytes(9 << 20)),
+        BadImageError,
+        "more than 8 MiB beside its pixels",
+    ),
+    "PNG of texts that expand": (
+        lambda: (
+            file(RGB, "PNG")[:33]
+            + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 20))) * 5
+            + file(RGB, "PNG")[33:]
+        ),
+        BadImageError,
+        "Too much memory used in text chunks",
     ),
     "PNG of megabytes that are no pixels": (
         lambda: file(RGB, "PNG")[:33] + chunk(b"eXIf", bytes(9 << 20)) + file(RGB, "PNG")[33:],
@@ -486,8 +590,8 @@ def test_the_largest_image_needs_little_memory(kind: str, keep_alpha: bool) -> N
     if mode == "P":
         options["transparency"] = 0
     content = file(image, "JPEG" if mode == "CMYK" else "PNG", compress_level=1, **options)
-    # Of the address space, the interpreter and its libraries take about 100 MB.
-    decoded = decode(content, replace(LIMITS, memory_bytes=260_000_000), keep_alpha=keep_alpha)
+    # Of the address space, the interpreter and its libraries take about 40 MB.
+    decoded = decode(content, replace(LIMITS, memory_bytes=180_000_000), keep_alpha=keep_alpha)
     assert (decoded.width, decoded.height) == (5000, 5000)
 
 
@@ -499,23 +603,59 @@ def test_the_largest_image_needs_little_memory(kind: str, keep_alpha: bool) -> N
         ("RGB", "JPEG", (5000, 3000), {"progressive": True, "subsampling": 0}),
         ("CMYK", "JPEG", (5000, 2500), {"progressive": True, "subsampling": 0}),
         ("RGB", "JPEG", (5000, 4280), {"progressive": True, "subsampling": 2}),
+        ("L", "JPEG", (5000, 5000), {"progressive": True}),
         ("RGB", "TIFF", (5000, 4280), ONE_STRIP),
         ("RGBA", "TIFF", (5000, 3750), ONE_STRIP),
-        ("RGB", "TIFF", (3600, 5000), TURNED),
+        ("L", "TIFF", (5000, 5000), ONE_STRIP),
+        ("RGB", "TIFF", (5000, 5000), TURNED),
+        ("1", "TIFF", (4000, 5000), {"compression": "group4", "tiffinfo": {0x0112: 6}}),
     ],
 )
 def test_the_largest_of_what_takes_more_memory_needs_little(
     mode: str, form: str, size: tuple[int, int], options: dict[str, Any]
 ) -> None:
     content = file(Image.new(mode, size), form, **options)
-    decoded = decode(content, replace(LIMITS, memory_bytes=360_000_000), keep_alpha=True)
-    assert (decoded.width, decoded.height) == (size[::-1] if options is TURNED else size)
+    decoded = decode(content, replace(LIMITS, memory_bytes=225_000_000), keep_alpha=True)
+    is_turned = "tiffinfo" in options
+    assert (decoded.width, decoded.height) == (size[::-1] if is_turned else size)
+    assert (decoded.source["width"], decoded.source["height"]) == size
+    assert ("EXIF orientation 6 applied" in decoded.source["conversions"]) == is_turned
 
 
 @pytest.mark.parametrize("inserted", [b"\xff\xff", b"not a marker"])
 def test_bytes_that_fill_a_header_are_passed_over(inserted: bytes) -> None:
     large = file(Image.new("RGB", (5000, 4000)), "JPEG", subsampling=0)
     assert decode(with_before_scan(large, inserted), LIMITS) == decode(large, LIMITS)
+
+
+def test_a_film_behind_a_photo_is_passed_over() -> None:
+    photo = file(RGB, "JPEG", progressive=True)
+    film = np.random.default_rng(1).bytes(10_000_000)
+    assert decode(photo + film, LIMITS) == decode(photo, LIMITS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_as_a_jpeg_is(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = decode(file(RGB, "TIFF", exif=exif), LIMITS)
+    as_png = decode(file(RGB, "PNG", exif=exif), LIMITS)
+    assert turned.png == as_png.png
+    assert turned.source["conversions"] == as_png.source["conversions"]
+    compressed = decode(file(RGB, "TIFF", exif=exif, compression="tiff_lzw"), LIMITS)
+    assert compressed == turned
+
+
+def test_a_profile_that_takes_seconds_for_a_colour_is_dropped() -> None:
+    decoded = decode(file(RGB, "PNG", icc_profile=profile_of_elements(60_000)), LIMITS)
+    assert decoded.source["conversions"] == ["unusable ICC profile dropped"]
+    np.testing.assert_array_equal(pixels(decoded.png), RGB)
+
+
+def test_a_large_profile_that_is_none_is_dropped() -> None:
+    noise = np.random.default_rng(1).bytes(1_200_000)
+    decoded = decode(file(RGB, "PNG", icc_profile=noise), LIMITS)
+    assert decoded.source["conversions"] == ["unusable ICC profile dropped"]
 
 
 def test_a_tile_may_be_larger_than_the_image() -> None:
