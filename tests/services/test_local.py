@@ -65,10 +65,14 @@ def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path
     )
     chance = random.Random(os.getpid())
     kills, last = 0, 0
+    end = time.monotonic() + 300
     while not result.exists():
         child = start(tmp_path / "killed")
         while child.poll() is None:
             time.sleep(0.002)
+            if time.monotonic() > end:
+                child.kill()
+                pytest.fail("it does not end")
             if kills < 4 and checkpoint.exists() and checkpoint.stat().st_mtime_ns != last:
                 time.sleep(chance.uniform(0, 0.05))  # it goes on, or writes the next one
                 child.kill()
