@@ -4,22 +4,40 @@ import asyncio
 import json
 import math
 import re
+import tempfile
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import anyio
 from fastapi import Request, Response, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import Headers
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access import Needs
 from api.errors import problem
+from services.errors import DiskFullError
+from services.files import is_disk_full
 from services.settings import Settings
 
+if TYPE_CHECKING:
+    from api.runtime import Runtime
+
 MAX_JSON_BYTES = 1 << 20
+# What pydantic and we have to look at. The longest list that a request may hold has 1000 items.
+MAX_JSON_VALUES = 10_000
+MAX_JSON_DEPTH = 64
+# Of a name in an object: a refusal names the fields that nobody knows.
+MAX_NAME = 200
+# Of a whole number: what has more lies beyond the floating-point numbers.
+MAX_DIGITS = 309
 MAX_LOGIN_BYTES = 1 << 10  # sent by those whom nobody knows yet
 # For the next bytes of a body to come.
 SILENCE_SECONDS = 60.0
@@ -38,10 +56,12 @@ JSON_TEXT: Any = {"contentMediaType": "application/json"}
 IMAGE_PART = {"file": {"contentType": "image/png, image/jpeg, image/webp, image/tiff"}}
 IMAGE_FORM: Any = {"requestBody": {"content": {"multipart/form-data": {"encoding": IMAGE_PART}}}}
 
+_FORM = "multipart/form-data"
 # The route counts what comes, and keeps it as it comes.
 _STREAMED = re.compile(r"/v1/datasets/[^/]+/content")
 # Databases take it for the end of a text, or for an error.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_TOO_DEEP = f"the body's JSON is nested too deeply: at most {MAX_JSON_DEPTH} levels are accepted"
 
 
 class BodyCap:
@@ -59,7 +79,7 @@ class BodyCap:
         if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
-        cap = self._cap(scope["path"])
+        cap = _cap(scope["path"], self._settings)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > cap:
             response = problem(scope, status=413, code="too_large", detail=_too_large(cap))
@@ -94,36 +114,38 @@ class BodyCap:
 
         await self._app(scope, count, tell)
 
-    def _cap(self, path: str) -> int:
-        if path == LOGIN:
-            return MAX_LOGIN_BYTES
-        if path == MODEL_UPLOAD:
-            return self._settings.max_model_bytes + MULTIPART_BYTES
-        if UPLOADS.fullmatch(path):
-            return self._settings.max_upload_bytes + MULTIPART_BYTES
-        return MAX_JSON_BYTES
-
 
 class StrictRoute(APIRoute):
-    """A route that takes a body of its own media type only, and JSON as RFC 8259 has it."""
+    """A route that takes a body of its own media type only, and JSON as RFC 8259 has it.
+
+    Who lacks the scope is told so before a byte of the body is read.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, given a stricter request."""
         handle = super().get_route_handler()
+        needs = [each.call for each in self.dependant.dependencies if isinstance(each.call, Needs)]
         wanted = None
         if self.body_field is not None:
             form = isinstance(self.body_field.field_info, params.Form)
-            wanted = "multipart/form-data" if form else "application/json"
-
+            wanted = _FORM if form else "application/json"
+        # One that reads its body itself says in the document what it takes.
+        documented = (self.openapi_extra or {}).get("requestBody", {}).get("content", ())
+        takes_form = wanted == _FORM or (wanted is None and _FORM in documented)
         fields = {field.alias for field in self.dependant.body_params}
 
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
+            for need in needs:
+                await need(strict, None)
             if wanted is not None:
                 _check_media_type(strict, wanted)
-            if wanted == "multipart/form-data":
-                await _check_fields(strict, fields)
-            return await handle(strict)
+            if not takes_form or _media_type(strict) != _FORM:
+                return await handle(strict)
+            async with _reading_form(strict) as form:
+                if wanted is not None:
+                    _check_fields(form, fields)
+                return await handle(strict)
 
         return handle_strictly
 
@@ -139,11 +161,16 @@ class StrictRequest(Request):
 
 
 def parse_json(content: bytes) -> Any:
-    """Strict JSON; HTTPException 400 says what is wrong with it."""
+    """Strict JSON of bounded size; HTTPException 400 says what is wrong with it."""
+    _check_count(content)
     try:
         parsed = json.loads(
-            content.decode(), parse_constant=_refuse_constant, parse_float=_finite_float
+            content.decode(),
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_bounded_int,
         )
+        _check_depth(parsed)
         if _NUL.search(content):
             raise HTTPException(400, "the body has a NUL character, which no text here holds")
         if b"\\u" in content:  # half of a surrogate pair is no character
@@ -154,7 +181,7 @@ def parse_json(content: bytes) -> Any:
         where = f"line {error.lineno}, column {error.colno}"
         raise HTTPException(400, f"the body is not valid JSON: {error.msg} ({where})") from None
     except RecursionError:
-        raise HTTPException(400, "the body's JSON is nested too deeply") from None
+        raise HTTPException(400, _TOO_DEEP) from None
     except ValueError as error:
         raise HTTPException(400, f"the body is not valid JSON: {error}") from None
     return parsed
@@ -176,27 +203,121 @@ def read_form_json(field: str, text: str, kind: TypeAdapter[Any]) -> dict[str, A
     return plain
 
 
+def largest_form(settings: Settings) -> int:
+    """The bytes that a form may have at most, of those that hold a file."""
+    return max(settings.max_model_bytes, settings.max_upload_bytes) + MULTIPART_BYTES
+
+
+def _cap(path: str, settings: Settings) -> int:
+    if path == LOGIN:
+        return MAX_LOGIN_BYTES
+    if path == MODEL_UPLOAD:
+        return settings.max_model_bytes + MULTIPART_BYTES
+    if UPLOADS.fullmatch(path):
+        return settings.max_upload_bytes + MULTIPART_BYTES
+    return MAX_JSON_BYTES
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _check_media_type(request: Request, wanted: str) -> None:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = _media_type(request)
     if given != wanted:
         raise HTTPException(
             415, f"{request.url.path} takes {wanted}, not {given or 'a body without Content-Type'}"
         )
 
 
-async def _check_fields(request: Request, known: set[str]) -> None:
-    """Refuse a form with fields that nobody reads, as JSON with such; it is parsed once."""
-    form = await request.form(**FORM_LIMITS)
+@asynccontextmanager
+async def _reading_form(request: Request) -> AsyncIterator[FormData]:
+    """A form, parsed once. There is room for its file until the request is done."""
+    _check_charset(request)
+    runtime: Runtime = request.app.state.runtime
+    installation = runtime.installation
+    declared = request.headers.get("content-length", "")
+    # What comes in pieces, of a size that nobody tells, may be as large as is accepted.
+    cap = _cap(request.scope["path"], installation.settings)
+    size = int(declared) if declared.isdecimal() else cap
+    with runtime.forms.taken_by(request.state.caller.owner, size):
+        await anyio.to_thread.run_sync(installation.blobs.check_free)
+        try:
+            form = await request.form(**FORM_LIMITS)
+        except OSError as error:
+            if is_disk_full(error):
+                raise DiskFullError(
+                    f"the temporary folder {tempfile.gettempdir()} has no room for what is sent"
+                ) from error
+            raise
+        try:
+            yield form
+        finally:
+            await form.close()
+
+
+def _check_charset(request: Request) -> None:
+    """Refuse what names another encoding: Python's have names that no form means."""
+    _, given = parse_options_header(request.headers["content-type"])
+    charset = given.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise HTTPException(
+            415, f"{request.url.path} takes forms in UTF-8, not in the charset {charset[:40]!r}"
+        )
+
+
+def _check_fields(form: FormData, known: set[str]) -> None:
+    """Refuse a form with fields that nobody reads, as JSON with such."""
     located = [
         {"loc": ("body", name), "type": "extra_forbidden"} for name in form if name not in known
     ]
     if located:
-        await form.close()
         raise RequestValidationError(located, body={})
 
 
 def _too_large(cap: int) -> str:
     return f"the request's body is too large: at most {cap} bytes are accepted here"
+
+
+def _check_count(content: bytes) -> None:
+    """Refuse what holds too many values and names, before any of them is made.
+
+    Each but the first stands after one of four signs, which count only outside of texts.
+    """
+    if _signs(content) < MAX_JSON_VALUES:
+        return
+    unescaped = content.replace(rb"\\", b"").replace(rb"\"", b"")
+    if _signs(b"".join(unescaped.split(b'"')[::2])) >= MAX_JSON_VALUES:
+        raise HTTPException(
+            400,
+            "the body's JSON holds too much: at most "
+            f"{MAX_JSON_VALUES} values and names of fields are accepted",
+        )
+
+
+def _signs(content: bytes) -> int:
+    return sum(map(content.count, (b",", b":", b"[", b"{")))
+
+
+def _check_depth(parsed: Any) -> None:
+    """Refuse what is nested deeper than what works on it later can follow, and endless names."""
+    level = [parsed]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        lists = [each for each in level if isinstance(each, list)]
+        objects = [each for each in level if isinstance(each, dict)]
+        if not lists and not objects:
+            return
+        longest = max(map(len, chain.from_iterable(objects)), default=0)
+        if longest > MAX_NAME:
+            raise HTTPException(
+                400,
+                f"the name of a field has {longest} characters: at most {MAX_NAME} are accepted",
+            )
+        level = [
+            *chain.from_iterable(lists),
+            *chain.from_iterable(each.values() for each in objects),
+        ]
+    raise HTTPException(400, _TOO_DEEP)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -208,3 +329,9 @@ def _finite_float(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is out of the range of numbers")
     return number
+
+
+def _bounded_int(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError(f"{text[:40]}… is out of the range of numbers")
+    return int(text)

@@ -6,6 +6,9 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from api import security_headers
+from api.errors import problem
+
 # Bytes of a request's first line and headers.
 MAX_HEAD_BYTES = 1 << 16
 # For a client to send them.
@@ -52,6 +55,19 @@ class Connection(H11Protocol):
             self._head.stop()
         elif not self._head.runs:
             self._head.start(HEAD_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, as every refusal is written, and close."""
+        answer = problem({}, status=400, code="bad_request", detail=msg)
+        answer.headers["Connection"] = "close"
+        security_headers.add_to(answer.headers, scheme=self.scheme)
+        for event in (
+            h11.Response(status_code=400, headers=answer.raw_headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(answer.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The buffers are full."""

@@ -148,7 +148,7 @@ def _respond(answer: Answer, *, replayed: bool = False) -> Response:
 async def _request_digest(request: Request) -> str:
     """SHA-256 over what is asked: not over the bytes, which differ between equal forms."""
     content: Any
-    if request.headers.get("content-type", "").startswith("multipart/"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
         fields = (await request.form()).multi_items()
         content = sorted([[name, await _field_digest(value)] for name, value in fields])
     else:
@@ -161,7 +161,7 @@ async def _request_digest(request: Request) -> str:
 
 async def _field_digest(value: str | UploadFile) -> str:
     if isinstance(value, str):
-        return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+        return sha256(value.encode()).hexdigest()
     digest = await asyncio.to_thread(lambda: file_digest(value.file, "sha256").hexdigest())  # type: ignore[arg-type]  # asks for more than it uses
     await value.seek(0)
     return f"{value.filename}:{digest}"

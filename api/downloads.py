@@ -12,7 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from api.errors import documented, problem
 from services.blobs import BlobMissingError, Blobs, StoredFile
-from services.errors import NotFoundError
+from services.database.schema import Image
+from services.errors import FileMissingError, NotFoundError, StorageError
 from services.names import CONTROL
 
 RESPONSES = {
@@ -62,16 +63,29 @@ def download(
 
 def stored(blobs: Blobs, blob: str) -> StoredFile:
     """What lies under a key whose size and digest no row keeps: small files only."""
-    content = read_whole(blobs, blob)
+    content = _read_whole(blobs, blob)
     return StoredFile(blob=blob, size=len(content), sha256=sha256(content).hexdigest())
 
 
-def read_whole(blobs: Blobs, blob: str) -> bytes:
+def _read_whole(blobs: Blobs, blob: str) -> bytes:
     """The whole of a blob; NotFoundError if it was deleted after its row was read."""
     try:
         return blobs.get(blob)
     except BlobMissingError as error:
         raise NotFoundError("the file is gone: it was deleted meanwhile") from error
+
+
+def read_image(blobs: Blobs, image: Image) -> bytes:
+    """The PNG of an image; NotFoundError if it was deleted after its row was read."""
+    return read_file(blobs, image.blob, sha256=image.sha256, of=f"image {image.id}")
+
+
+def read_file(blobs: Blobs, key: str, *, sha256: str, of: str) -> bytes:
+    """As `blobs.read`, where the object may have been deleted after its row was read."""
+    try:
+        return blobs.read(key, sha256=sha256, of=of)
+    except FileMissingError as error:
+        raise NotFoundError(f"{error.message}, unless it was deleted meanwhile") from error
 
 
 def plain_name(name: str, fallback: str) -> str:
@@ -101,7 +115,9 @@ def _bounds(wanted: re.Match[str], size: int) -> tuple[int, int]:
 
 
 def _open(blobs: Blobs, file: StoredFile, start: int, length: int) -> Iterator[bytes]:
-    """The bytes; a file that is gone is found out before the answer begins."""
+    """The bytes; a file that is gone or cut short is found out before the answer begins."""
+    if blobs.size(file.blob) not in (file.size, None):
+        raise StorageError("the file is damaged: upload it again, or take it from a backup")
     chunks = blobs.stream(file.blob, start=start, length=length)
     try:
         first = next(chunks, b"")

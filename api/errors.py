@@ -39,6 +39,8 @@ STATUSES = {
     "unavailable": 503,
     "internal": 500,
 }
+# Of the faults of one request, those that are told; the others are counted.
+MAX_FAULTS = 100
 # When to ask again, in seconds: of what passes, sooner or later.
 _RETRY_AFTER = {
     "idempotency_key_in_flight": 1,
@@ -190,14 +192,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refuse_invalid(request: Request, error: RequestValidationError) -> Response:
-        problems = field_problems(error.errors(), error.body)
+        faults = error.errors()
+        problems = field_problems(faults[:MAX_FAULTS], error.body)
         shown = "; ".join(
             f"{each.pointer.strip('/').replace('/', '.')}: {each.detail}".removeprefix(": ")
             for each in problems[:3]
         )
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        unlisted = len(faults[MAX_FAULTS:])
+        more = len(problems[3:]) + unlisted
+        detail = (
+            shown
+            + (f"; and {more} more" if more else "")
+            + (f", of which {unlisted} are not listed" if unlisted else "")
+        )
         return problem(
-            request.scope, status=422, code="bad_input", detail=shown + more, problems=problems
+            request.scope, status=422, code="bad_input", detail=detail, problems=problems
         )
 
     @app.exception_handler(OperationalError)

@@ -197,9 +197,14 @@ class EventFeeds:
     def follow(self, job: Job, caller: Caller, *, after: int) -> Iterator[Follower]:
         """Follow `job` after event number `after`.
 
+        From its first event on if it lives and has had none of that number: the caller has seen
+        those of a later time, which a backup of an earlier one has replaced.
+
         Raises QuotaExceededError if the caller's key has as many streams as it may.
         """
         self._check_room(caller)
+        if after > job.last_seq and job.state not in TERMINAL:
+            after = 0
         # No await from here to the first `next`: the poller cannot get in between.
         feed = self._feeds.setdefault(job.id, Feed(job.id, job.last_seq, job.state in TERMINAL))
         follower = Follower(self, feed, caller, after)

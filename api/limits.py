@@ -12,8 +12,7 @@ from ipaddress import IPv6Address, ip_address
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access import PROTECTED, is_open, refuse
-from api.errors import service_problem
+from api.access import is_free, is_open, refuse
 from services import quotas
 from services.access import Caller
 from services.errors import RateLimitedError
@@ -23,6 +22,9 @@ from services.settings import Settings
 # Keys that have been let in lately, kept as digests.
 _KNOWN_KEYS = 10_000
 _POLICY = "requests"
+# How those are answered who show no key that counts: API, pages and connections.
+_REFUSED = frozenset({401, 303, 1008})
+_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.close"})
 
 
 class RequestLimit:
@@ -57,16 +59,28 @@ class RequestLimit:
         if standing.allowed:
             await self._app(scope, receive, tell)
             return
-        refusal = _refusal(
-            standing, f"this API key may send {per_minute} requests a minute (requests_per_minute)"
-        )
-        await refuse(scope, refusal, receive, tell)
+        await refuse(scope, _too_many(standing, per_minute), receive, tell)
+
+
+async def count_request(rates: Rates, caller: Caller) -> None:
+    """Count what a caller does, whose quotas are those in force, as a request of their key.
+
+    Raises: RateLimitedError if the key has none left.
+    """
+    per_minute = caller.quotas.requests_per_minute
+    if per_minute is None:
+        return
+    standing = await rates.take(f"key:{caller.key_id}", per_minute)
+    if not standing.allowed:
+        raise _too_many(standing, per_minute)
 
 
 class GuessLimit:
     """Refuses addresses that try keys which are none: lies before the Guard, and asks nobody.
 
-    A key that was let in lately still is, whatever others behind the same address do.
+    A key is tried by any request that shows one, for pages and connections too, and by logging
+    in. A key that was let in lately still is, whatever others behind the same address do.
+    Cookies are not counted: browsers show old ones by themselves.
     """
 
     def __init__(self, app: ASGIApp, rates: Rates, settings: Settings) -> None:
@@ -77,30 +91,26 @@ class GuessLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request, and count it if its key turns out to be none."""
-        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
+        is_login = scope["type"] == "http" and is_open(scope["method"], scope["path"])
+        key = None if is_login else _key_shown(scope)  # of one who logs in, it stands in the body
+        if key is None and not is_login:
             await self._app(scope, receive, send)
             return
-        key = None  # of one who logs in, it stands in the body
-        if not is_open(scope["method"], scope["path"]):
-            shown = Headers(scope=scope).get("authorization")
-            if shown is None:
-                await self._app(scope, receive, send)
-                return
-            key = sha256(shown.encode()).digest()
         address = f"address:{_network(scope)}"
         if key not in self._known:
             standing = await self._rates.look(address, self._per_minute)
             if not standing.allowed:
                 refusal = _refusal(standing, "too many requests with wrong API keys have come")
-                await service_problem(scope, refusal)(scope, receive, send)
+                await refuse(scope, refusal, receive, send)
                 return
 
         async def watch(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                if message["status"] == 401:
+            if message["type"] in _BEGINNINGS:
+                is_let_in = "caller" in scope.get("state", {})
+                if not is_let_in and message.get("status", message.get("code")) in _REFUSED:
                     await self._rates.take(address, self._per_minute)
                 if key is not None:
-                    self._note(key, known="caller" in scope["state"])
+                    self._note(key, known=is_let_in)
             await send(message)
 
         await self._app(scope, receive, watch)
@@ -111,6 +121,20 @@ class GuessLimit:
             self._known[key] = None
             if len(self._known) > _KNOWN_KEYS:
                 self._known.popitem(last=False)
+
+
+def _key_shown(scope: Scope) -> bytes | None:
+    """The digest of the key by which a request asks to be let in; None if it shows none."""
+    if scope["type"] == "lifespan" or (scope["type"] == "http" and is_free(scope["path"])):
+        return None
+    kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    return sha256(token.strip().encode()).digest() if kind.lower() == "bearer" else None
+
+
+def _too_many(standing: Standing, per_minute: int) -> RateLimitedError:
+    return _refusal(
+        standing, f"this API key may send {per_minute} requests a minute (requests_per_minute)"
+    )
 
 
 def _refusal(standing: Standing, reason: str) -> RateLimitedError:

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from api.announcements import Announcements
+from api.bodies import largest_form
 from api.event_feeds import EventFeeds
 from api.metrics import make_registry
 from api.places import Places
@@ -22,6 +23,10 @@ DECODERS = 2
 # Archives that are taken at one time; each holds a part of a few megabytes in memory.
 UPLOADS = 16
 UPLOADS_OF_OWNER = 8
+# What the forms that are taken at one time may hold: so many of the largest. Their files lie
+# in the temporary folder, which may be memory.
+FORMS = 8
+FORMS_OF_OWNER = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Runtime:
     registry: CollectorRegistry
     decoders: anyio.CapacityLimiter
     uploads: Places
+    forms: Places  # counted in bytes
     rates: Rates
     in_flight: set[tuple[str, str]]  # owners and idempotency keys of requests being done
 
@@ -48,6 +54,7 @@ class Runtime:
         feeds = EventFeeds(
             installation.database, streams_per_key=installation.settings.streams_per_key
         )
+        form_bytes = largest_form(installation.settings)
         return cls(
             installation=installation,
             dispatcher=dispatcher,
@@ -59,6 +66,7 @@ class Runtime:
             registry=make_registry(installation, feeds),
             decoders=anyio.CapacityLimiter(DECODERS),
             uploads=Places(total=UPLOADS, of_owner=UPLOADS_OF_OWNER),
+            forms=Places(total=FORMS * form_bytes, of_owner=FORMS_OF_OWNER * form_bytes),
             rates=Rates(installation.settings),
             in_flight=set(),
         )

@@ -34,12 +34,16 @@ class SecurityHeaders:
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_ALWAYS)
-                for name, value in _DEFAULTS.items():
-                    headers.setdefault(name, value)
-                if scope["scheme"] == "https":
-                    headers["Strict-Transport-Security"] = _TRANSPORT
+                add_to(MutableHeaders(scope=message), scheme=scope["scheme"])
             await send(message)
 
         await self._app(scope, receive, tell)
+
+
+def add_to(headers: MutableHeaders, *, scheme: str | None) -> None:
+    """Give an answer the headers, besides those that it has."""
+    headers.update(_ALWAYS)
+    for name, value in _DEFAULTS.items():
+        headers.setdefault(name, value)
+    if scheme == "https":
+        headers["Strict-Transport-Security"] = _TRANSPORT

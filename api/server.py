@@ -64,7 +64,7 @@ def serve(installation: Installation) -> None:
     check_host(installation.database, installation.settings.host)
     _raise_descriptor_limit()
     _return_large_blocks()
-    # Its lines name the ids by which open pages are spoken with.
+    # Its lines name the ids by which open pages are spoken with, or tell at length of bad bytes.
     logging.getLogger("uvicorn.error").addFilter(_is_told)
     server = Server(installation)
     # What is there by now stays: the collector would go through all of it several times a minute,
@@ -75,7 +75,7 @@ def serve(installation: Installation) -> None:
 
 
 def _is_told(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith('%s - "WebSocket')
+    return not str(record.msg).startswith(('%s - "WebSocket', "Invalid UTF-8 sequence"))
 
 
 def _raise_descriptor_limit() -> None:

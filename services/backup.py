@@ -9,6 +9,7 @@ The archive is an uncompressed tar: files below `blobs/`, then `mdf.sqlite`, and
 `manifest.json` with the digest of each. One that was broken off lacks the manifest.
 """
 
+import fcntl
 import io
 import json
 import os
@@ -53,7 +54,7 @@ _DATABASE = "mdf.sqlite"
 _BLOBS = "blobs"
 _MANIFEST = "manifest.json"
 _MEMBER = re.compile(rf"{_BLOBS}(/[\w-][\w.-]*)+|{re.escape(_DATABASE)}|{re.escape(_MANIFEST)}")
-_VERSION = re.compile(r"[0-9][\w.+!-]{0,40}")
+_VERSION = re.compile(r"[0-9A-Za-z][\w.+!-]{0,40}", re.ASCII)
 _STAGING = ".restore-"
 _CHUNK = 1 << 20
 _ROUNDS = 100
@@ -108,17 +109,13 @@ def back_up(settings: Settings, target: Path, *, on_bytes: OnBytes = lambda *_: 
     if not target.parent.is_dir():
         raise BackupError(f"there is no folder {target.parent}: make it first")
     _check_absent(target)
-    # Folders of this kind are entered by their user alone.
-    with (
-        _room_in(target.parent),
-        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder,
-    ):
-        draft = Path(folder) / "archive"
+    with _room_in(target.parent), _workspace(target.parent, f".{target.name}-draft-") as folder:
+        draft = folder / "archive"
         with _new_file(draft) as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 blobs = settings.home_folder / _BLOBS
-                archive = _Archive(tar, Path(folder), blobs, on_bytes)
-                backup = archive.fill(source, Path(folder) / _DATABASE)
+                archive = _Archive(tar, folder, blobs, on_bytes)
+                backup = archive.fill(source, folder / _DATABASE)
             file.flush()
             os.fsync(file.fileno())
         _check_absent(target)
@@ -142,8 +139,7 @@ def restore(settings: Settings, archive: Path, *, on_bytes: OnBytes = lambda *_:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         _check_empty(home)
-        with _room_in(home), tempfile.TemporaryDirectory(dir=home, prefix=_STAGING) as folder:
-            staging = Path(folder)
+        with _room_in(home), _workspace(home, _STAGING) as staging:
             with archive.open("rb") as file:
                 backup = _unpack(file, staging, on_bytes)
             _make_current(staging / _DATABASE, backup)
@@ -156,6 +152,11 @@ def restore(settings: Settings, archive: Path, *, on_bytes: OnBytes = lambda *_:
         raise
     sync_folder(home)
     return backup
+
+
+def clear_home(home: Path) -> None:
+    """Remove what a restore that was killed has left beside the installation that it made."""
+    _clear(home, _STAGING)
 
 
 class _Archive:
@@ -290,22 +291,29 @@ def _unpack(file: IO[bytes], staging: Path, on_bytes: OnBytes) -> Backup:
 
 
 def _read_manifest(manifest: Any, archive: str) -> Backup:
+    known = versions()
     try:
         backup = TypeAdapter(Backup).validate_python(manifest)
-        is_readable = backup.format == FORMAT and backup.database in versions()
+        is_readable = backup.format == FORMAT and backup.database in known
         datetime.fromisoformat(backup.created)  # it is shown, and gives no orders to the screen
     except ValueError:
         is_readable = False
     if not is_readable:
-        made_by = manifest.get("mdf") if isinstance(manifest, dict) else None
-        shown = made_by if _VERSION.fullmatch(str(made_by)) else "of an unknown version"
+        said = manifest if isinstance(manifest, dict) else {}
+        mdf, form, tables = (_shown(said.get(name, "")) for name in ("mdf", "format", "database"))
         raise BackupError(
-            f"{archive} was made by MDF {shown}, which this version, "
-            f"{version('mdf')}, does not read: restore it with that one, or a newer one"
+            f"{archive} was made by MDF {mdf} (format {form}, tables {tables}), which this "
+            f"version, {version('mdf')} (format {FORMAT}, tables {known[0]}), does not read: "
+            "restore it with that one, or a newer one"
         )
     if _DATABASE not in backup.digests:
         raise BackupError(f"{archive} is damaged: it holds no database")
     return backup
+
+
+def _shown(said: Any) -> str:
+    """What a manifest says of a version, if that is one: it gives no orders to the screen."""
+    return str(said) if _VERSION.fullmatch(str(said)) else "?"
 
 
 def _make_current(path: Path, backup: Backup) -> None:
@@ -332,11 +340,14 @@ def _make_current(path: Path, backup: Backup) -> None:
 def _move_in(staging: Path, home: Path) -> None:
     """Give the files their places, the database last: with it the installation is there."""
     (staging / _BLOBS).mkdir(exist_ok=True)
-    (staging / _BLOBS).rename(home / _BLOBS)
     try:
+        (staging / _BLOBS).rename(home / _BLOBS)
         os.link(staging / _DATABASE, home / _DATABASE)  # never over one that has come meanwhile
     except BaseException as error:
-        (home / _BLOBS).rename(staging / _BLOBS)
+        # An interrupt may come when only the first is done, or all.
+        is_linked = (staging / _DATABASE).stat().st_nlink > 1
+        if not is_linked and not (staging / _BLOBS).exists():
+            (home / _BLOBS).rename(staging / _BLOBS)
         if isinstance(error, FileExistsError):
             raise _occupied(home) from None
         raise
@@ -367,11 +378,13 @@ def _check_absent(target: Path) -> None:
 
 def _check_empty(home: Path) -> None:
     """Refuse a folder that holds anything but what a restore that was killed has left."""
-    left = [path for path in home.iterdir() if path.name.startswith(_STAGING)]
-    others = {path.name for path in home.iterdir()} - {path.name for path in left} - {"lost+found"}
-    if others - ({_BLOBS} if left else set()):
+    left = _begun(home, _STAGING)
+    others = set(home.iterdir()) - set(left) - {home / "lost+found"}
+    if others - ({home / _BLOBS} if left else set()):
         raise _occupied(home)
-    for path in [*left, *(home / name for name in others)]:
+    if held := _clear(home, _STAGING):
+        raise ConflictError(f"another restore works in {held[0]}: wait for its end")
+    for path in others:
         shutil.rmtree(path)
 
 
@@ -379,6 +392,57 @@ def _occupied(home: Path) -> ConflictError:
     return ConflictError(
         f"{home} is not empty: name a folder in MDF_HOME that is empty or not there yet"
     )
+
+
+@contextmanager
+def _workspace(parent: Path, prefix: str) -> Iterator[Path]:
+    """A folder for what is not done yet; what killed processes have left of such is cleared away.
+
+    Folders of this kind are entered by their user alone.
+    """
+    _clear(parent, prefix)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
+        held = _hold(Path(folder))
+        try:
+            yield Path(folder)
+        finally:
+            if held is not None:
+                os.close(held)
+
+
+def _clear(parent: Path, prefix: str) -> list[Path]:
+    """Remove the workspaces that no process holds; returns the others."""
+    others = []
+    for folder in _begun(parent, prefix):
+        held = _hold(folder)
+        if held is None:
+            others.append(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+    return others
+
+
+def _begun(parent: Path, prefix: str) -> list[Path]:
+    return [path for path in parent.iterdir() if path.name.startswith(prefix)]
+
+
+def _hold(folder: Path) -> int | None:
+    """A lock of the folder, until it is closed or this process ends.
+
+    None if another process has it, or if there are no locks of folders, as on NFS: then nobody
+    clears away what others have left.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # its process has just removed it
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 @contextmanager
@@ -415,10 +479,12 @@ def _copy_database(source: Path, snapshot: Path) -> None:
 
 def _references(snapshot: Path) -> References:
     with _opened(snapshot) as database:
-        if (found := database.version()) != versions()[0]:
+        newest, *earlier = versions()
+        if (found := database.version()) != newest:
+            cure = ", or run `mdf migrate` first" if found in {None, *earlier} else ""
             raise BackupError(
-                f"the database has version {found}, and this program knows {versions()[0]}: back "
-                "up with the version that runs, or run `mdf migrate` first"
+                f"the database has version {found}, and this program knows {newest}: back up with "
+                f"the version of MDF that runs{cure}"
             )
         with database.read() as session:
             return References.read(session)

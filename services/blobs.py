@@ -5,6 +5,8 @@ A folder on one machine, S3, GCS or Azure on many, through one library and one c
 
 import hashlib
 import io
+import logging
+import re
 import secrets
 import shutil
 import time
@@ -20,10 +22,12 @@ from obstore.exceptions import BaseError as ObjectStoreError
 from obstore.exceptions import NotFoundError as ObjectMissing
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from services.errors import DiskFullError, StorageError
+from services.errors import DiskFullError, FileMissingError, StorageError
 from services.files import is_disk_full, replace_file
 
 _DRAFT = ".tmp-"  # how the name of a file begins that is being written into a folder
+_SEAL = re.compile(r"-([0-9a-f]{64})$")  # how a key ends that `put_sealed` has made
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Entry:
 
 class BlobMissingError(Exception):
     """The store has no blob of that key."""
+
+
+class BlobDamagedError(Exception):
+    """The blob of that key is not what was stored."""
 
 
 class Blobs:
@@ -85,6 +93,12 @@ class Blobs:
         self._put(key, file, size)
         return StoredFile(blob=key, size=size, sha256=digest)
 
+    def put_sealed(self, stem: str, content: bytes) -> str:
+        """Store `content` under `stem` and its digest, which is what comes back."""
+        key = f"{stem}-{hashlib.sha256(content).hexdigest()}"
+        self._put(key, content, len(content))
+        return key
+
     def _put(self, key: str, content: bytes | BinaryIO, size: int) -> None:
         while True:
             try:
@@ -123,6 +137,36 @@ class Blobs:
             return bytes(obstore.get(self._store, key).bytes())
         except (ObjectMissing, FileNotFoundError) as error:
             raise BlobMissingError(key) from error
+
+    def get_sealed(self, key: str) -> bytes:
+        """What `put_sealed` stored; BlobDamagedError if it is no longer that.
+
+        A key without a digest, as other versions of the service made them, is taken on trust.
+        """
+        content = self.get(key)
+        seal = _SEAL.search(key)
+        if seal is not None and hashlib.sha256(content).hexdigest() != seal[1]:
+            raise BlobDamagedError(key)
+        return content
+
+    def holds(self, file: StoredFile) -> bool:
+        """Whether that file is there, in its size."""
+        return self.size(file.blob) == file.size
+
+    def read(self, key: str, *, sha256: str, of: str) -> bytes:
+        """The whole content, which has that digest; `of` names the object that it is the file of.
+
+        Raises: FileMissingError, or StorageError if it is not what was stored.
+        """
+        cure = "upload it again, or take it from a backup"
+        try:
+            content = self.get(key)
+        except BlobMissingError as error:
+            raise FileMissingError(f"the file of {of} is missing: {cure}") from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            _log.error("%s, the file of %s, is damaged", key, of)
+            raise StorageError(f"the file of {of} is damaged: {cure}")
+        return content
 
     def stream(
         self, key: str, *, start: int = 0, length: int, chunk: int = 1 << 20

@@ -132,6 +132,10 @@ class StorageError(ServiceError):
     """The blob store refused or failed: a fault of the disk, its permissions or the bucket."""
 
 
+class FileMissingError(StorageError):
+    """A file that a row names is not in the blob store."""
+
+
 class UnavailableError(ServiceError):
     """The service is busy or a part of it is away: the same request may succeed later."""
 

@@ -1,10 +1,13 @@
 """One running service: its settings, database and blobs, opened together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
 from services.blobs import Blobs
 from services.database import Database
+from services.errors import ConflictError
 from services.settings import Settings
 
 
@@ -32,6 +35,34 @@ class Installation:
             ),
         )
 
+    @classmethod
+    @contextmanager
+    def at_this_version(cls, settings: Settings) -> Iterator[Self]:
+        """Open it for the block, with its database brought to this version.
+
+        Raises: DatabaseUnusableError for a database that is damaged, also where the block finds
+        that out, or of a newer version; ConflictError for an empty one beside files: its sweep
+        would take them all for orphans.
+        """
+        installation = cls.open(settings)
+        try:
+            with installation.database.explaining_damage():
+                installation._check_beginning()
+                installation.database.migrate()
+                yield installation
+        finally:
+            installation.close()
+
     def close(self) -> None:
         """Give the database's connections back."""
         self.database.close()
+
+    def _check_beginning(self) -> None:
+        folder = self.blobs.folder
+        if folder is None or self.database.version() is not None:
+            return
+        if any(path.is_file() for path in folder.rglob("*")):
+            raise ConflictError(
+                f"the database is empty, but {folder} holds files: put their database back, or "
+                f"restore a backup into another folder; to begin anew, move {folder} away"
+            )

@@ -72,7 +72,7 @@ class Publications(Generic[Row, FileRow]):
         for form, file in sorted((put or self.put(blobs, contents)).items()):
             hold(session, file.blob)
             # The same file of another object may have been deleted before it was held.
-            stored[form] = file if blobs.has(file.blob) else self._put(blobs, form, contents[form])
+            stored[form] = file if blobs.holds(file) else self._put(blobs, form, contents[form])
         return stored
 
     def add_trained(
@@ -143,6 +143,10 @@ class Publications(Generic[Row, FileRow]):
         if row is None:
             raise NotFoundError(f"{self.noun} {object_id} has no file in format {file_format}")
         return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
+
+    def read(self, blobs: Blobs, object_id: str, file: StoredFile) -> bytes:
+        """The whole of an object's file; StorageError that names the object if it is damaged."""
+        return blobs.read(file.blob, sha256=file.sha256, of=f"{self.noun} {object_id}")
 
     def rename(self, session: Session, object_id: str, name: str, caller: Caller) -> Row:
         """Call an object `name`; its files stay what they are."""

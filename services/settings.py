@@ -226,6 +226,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_home(self) -> Self:
+        if self.home_folder.is_file():
+            raise ValueError(f"MDF_HOME is {self.home_folder}, which is a file: name a folder")
+        return self
+
+    @model_validator(mode="after")
     def _check_proxies(self) -> Self:
         for proxy in filter(None, self.trusted_proxies.split(",")):
             try:

@@ -12,10 +12,10 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
@@ -23,13 +23,16 @@ from services import logs
 from services.errors import BadInputError, UnavailableError
 from services.processes import LIBRARY_ENVIRONMENT
 from services.settings import Settings
+from services.turns import Turns
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 MEMORY_BYTES = 8 << 30
 SECONDS = 120
-WAITING = 4  # callers that may wait for their turn
+# Callers that may wait for their turn; each may hold a picture in memory meanwhile.
+WAITING = 32
+WAITING_OF_OWNER = 4
 
 _log = logging.getLogger(__name__)
 
@@ -37,36 +40,30 @@ _log = logging.getLogger(__name__)
 class Workbench:
     """Starts its process at the first piece of work, and again if that was lost.
 
-    Callers take turns, and read what is to be worked on when theirs has come:
+    Owners take turns, and callers read what is to be worked on when theirs has come:
 
-        async with workbench as bench:
+        async with workbench.turn(caller.owner) as bench:
             result = await bench.run(function, await file.read())
     """
 
     def __init__(self, *, threads: int | None = None, seconds: int = SECONDS) -> None:
         self._threads = threads or os.cpu_count() or 1
         self._seconds = seconds
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._turns = Turns(waiting=WAITING, of_owner=WAITING_OF_OWNER)
         self._pool: ProcessPoolExecutor | None = None
         self._pid: int | None = None
 
-    async def __aenter__(self) -> Self:
-        """Wait for a turn. Raises UnavailableError if too many wait already."""
-        if self._waiting >= WAITING:
-            raise UnavailableError(
-                f"{WAITING} requests wait already for work of this kind, which is done one at a "
-                "time: try again in a moment"
-            )
-        self._waiting += 1
-        try:
-            await self._turn.acquire()
-        finally:
-            self._waiting -= 1
-        return self
+    @asynccontextmanager
+    async def turn(self, owner: str) -> AsyncIterator[Self]:
+        """A turn of the owner's, once it has come.
 
-    async def __aexit__(self, *_: object) -> None:
-        self._turn.release()
+        Raises: UnavailableError if too many wait already.
+        """
+        await self._turns.take(owner)
+        try:
+            yield self
+        finally:
+            self._turns.pass_on()
 
     async def run(
         self,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api.access import Reader, Writer
 from api.bodies import JSON_TEXT, NOT_EMPTY, StrictRoute, read_form_json
 from api.creation import Created, Creating
-from api.downloads import RESPONSES, download, plain_name, read_whole
+from api.downloads import RESPONSES, download, plain_name, read_image
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
 from api.runtime import Installed, Shared
@@ -94,7 +94,7 @@ async def import_loss(
     described = read_form_json("task", task, _task)
     if not file.size:
         raise BadLossFileError("the file is empty (0 bytes)")
-    async with shared.workbench as bench:
+    async with shared.workbench.turn(caller.owner) as bench:
         converted = await bench.run(importing.convert, await file.read(), described)
     stem = plain_name(file.filename or "", "imported").rpartition(".")[0] or "imported"
     return await anyio.to_thread.run_sync(
@@ -164,7 +164,7 @@ async def compare_images(
     loss_id: LossId, caller: Reader, shared: Shared, wanted: ComparisonIn
 ) -> ComparisonOut:
     """What the loss says of an image and its reference, with the share of each scale and tap."""
-    async with shared.workbench as bench:
+    async with shared.workbench.turn(caller.owner) as bench:
         files = await anyio.to_thread.run_sync(
             _comparands, shared.installation, loss_id, wanted, caller
         )
@@ -228,8 +228,8 @@ def _comparands(
     comparison.check_sizes((image.width, image.height), (reference.width, reference.height))
     return (
         artefact.blob,
-        read_whole(installation.blobs, image.blob),
-        read_whole(installation.blobs, reference.blob),
+        read_image(installation.blobs, image),
+        read_image(installation.blobs, reference),
     )
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, File, UploadFile
 
 from api.access import Reader
 from api.bodies import IMAGE_FORM, NOT_EMPTY, StrictRoute
-from api.downloads import read_whole
+from api.downloads import read_image
 from api.errors import documented
 from api.routers.images import ImageId
 from api.runtime import Runtime, Shared
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"], route_class=StrictRoute
     "/{image_id}/measure",
     operation_id="measure_image",
     openapi_extra=IMAGE_FORM,
-    responses=documented(404),
+    responses=documented(404, 507),
 )
 async def measure_image(
     image_id: ImageId,
@@ -41,10 +41,8 @@ async def measure_image(
     async with shared.decoders:
         decoded = await anyio.to_thread.run_sync(partial(decode, await file.read(), limits))
     measuring.check_sizes((decoded.width, decoded.height), (image.width, image.height))
-    async with shared.workbench as bench:
-        reference = await anyio.to_thread.run_sync(
-            read_whole, shared.installation.blobs, image.blob
-        )
+    async with shared.workbench.turn(caller.owner) as bench:
+        reference = await anyio.to_thread.run_sync(read_image, shared.installation.blobs, image)
         found = await bench.run(measuring.measure, decoded.png, reference)
     return MeasurementsOut(metrics=[MeasurementOut.model_validate(each) for each in found])
 

@@ -100,7 +100,7 @@ async def import_model(
     with _scratch_folder(shared.installation.settings.home_folder) as folder:
         given = folder / "given"
         await anyio.to_thread.run_sync(_receive, shared.installation, file, given)
-        async with shared.restorers as bench:
+        async with shared.restorers.turn(caller.owner) as bench:
             manifest = await bench.run(importing.convert, given, folder, described, trained_for)
 
         blobs = shared.installation.blobs

@@ -9,13 +9,13 @@ from pydantic import Json, RootModel
 
 from api.access import Reader
 from api.bodies import StrictRoute
-from api.downloads import read_whole
+from api.downloads import read_file
 from api.errors import documented
 from api.routers.images import ImageId
 from api.runtime import Runtime, Shared
 from services import previews
 from services.access import Caller
-from services.blobs import Blobs
+from services.blobs import Blobs, StoredFile
 from services.images import catalogue
 from services.phase1.recipe import Task
 from services.previews import MAX_SIDE, NATURAL, Size, Window
@@ -105,7 +105,7 @@ async def distort_image(
 ) -> Response:
     """A part of an image, distorted as a task has it."""
     window = Window(left, top, width, height)
-    async with shared.workbench as bench:
+    async with shared.workbench.turn(caller.owner) as bench:
         part = await _excerpt(shared, image_id, caller, window, NATURAL)
         png = await bench.run(
             previews.distorted, part, task.root, position=position, random_seed=random_seed
@@ -118,14 +118,16 @@ async def _excerpt(
 ) -> bytes:
     def work() -> bytes:
         with shared.installation.database.read() as session:
-            blob = catalogue.get(session, image_id, caller).blob
-        return _cut(shared.installation.blobs, blob, window, size)
+            image = catalogue.get(session, image_id, caller)
+        file = StoredFile(blob=image.blob, size=image.size, sha256=image.sha256)
+        return _cut(shared.installation.blobs, image.id, file, window, size)
 
     async with shared.decoders:
         return await anyio.to_thread.run_sync(work)
 
 
 @lru_cache(maxsize=8)
-def _cut(blobs: Blobs, blob: str, window: Window, size: Size) -> bytes:
+def _cut(blobs: Blobs, image_id: str, file: StoredFile, window: Window, size: Size) -> bytes:
     """A part of a stored image. A slider asks for the same one again and again."""
-    return previews.excerpt(read_whole(blobs, blob), window, size)
+    png = read_file(blobs, file.blob, sha256=file.sha256, of=f"image {image_id}")
+    return previews.excerpt(png, window, size)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from api.access import Writer
 from api.bodies import FORM_LIMITS, IMAGE_PART, NOT_EMPTY, StrictRoute
 from api.creation import Created, Creating
-from api.downloads import disposition, plain_name, read_whole
+from api.downloads import disposition, plain_name, read_image
 from api.errors import documented
 from api.preferences import Prefer, wait_seconds
 from api.routers.jobs import described
@@ -106,7 +106,7 @@ async def restore_image(
     wait = wait_seconds(prefer)
     if wait and warm.is_small(model, picture.width, picture.height):
         try:
-            async with asyncio.timeout(wait), shared.restorers as bench:
+            async with asyncio.timeout(wait), shared.restorers.turn(caller.owner) as bench:
                 restored = await bench.run(
                     warm.restore,
                     shared.installation.blobs.location,
@@ -183,7 +183,7 @@ def _image_id(body: Any) -> str:
 def _stored(shared: Runtime, image_id: str, caller: Caller) -> _Picture:
     with shared.installation.database.read() as session:
         image = images.referenced(session, image_id, caller, "/image_id")
-    content = read_whole(shared.installation.blobs, image.blob)
+    content = read_image(shared.installation.blobs, image)
     return _Picture(content, image.width, image.height, image.name, image_id=image.id)
 
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import anyio
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers
 
@@ -9,9 +10,10 @@ from api import cookies
 from api.access import PUBLIC, Reader
 from api.bodies import StrictRoute
 from api.errors import documented
-from api.runtime import Installed
+from api.limits import count_request
+from api.runtime import Installed, Shared
 from api.schemas import SessionIn, SessionOut
-from services import browser_sessions, keys
+from services import browser_sessions, keys, quotas
 from services.access import SCOPES, Caller
 from services.database.schema import BrowserSession
 from services.errors import NotFoundError
@@ -27,16 +29,21 @@ router = APIRouter(prefix="/v1/session", tags=["access"], route_class=StrictRout
     responses=documented(401, 403, 429, 503),
 )
 def begin_session(
-    request: Request, response: Response, installed: Installed, wanted: SessionIn
+    request: Request, response: Response, shared: Shared, wanted: SessionIn
 ) -> SessionOut:
     """Log a browser in with an API key: from here on, a cookie stands for the key.
 
     The cookie is kept from scripts and from other sites. What changes something is taken from
-    pages of this origin only. The session ends when it expires, and with its key.
+    pages of this origin only. The session ends when it expires, and with its key. To log in
+    counts as a request of the key.
     """
+    installed = shared.installation
     headers = Headers(scope=request.scope)
     cookies.check_page(request.scope, headers, "pages of another origin cannot log a browser in")
-    caller = keys.authenticate(installed.database, wanted.api_key)
+    caller = quotas.in_force(
+        keys.authenticate(installed.database, wanted.api_key), installed.settings
+    )
+    anyio.from_thread.run(count_request, shared.rates, caller)
     lifetime = timedelta(hours=installed.settings.session_hours)
     with installed.database.write() as session:
         row, token = browser_sessions.begin(session, caller, lifetime=lifetime)

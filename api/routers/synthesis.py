@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from api.access import Writer
 from api.bodies import StrictRoute
 from api.creation import Creating, Creation
-from api.downloads import read_whole
+from api.downloads import read_image
 from api.errors import documented
 from api.routers.images import store
 from api.runtime import Shared
@@ -35,7 +35,7 @@ async def synthesize_image(
     caller: Writer, creation: Creating, shared: Shared, synthesis: Synthesis
 ) -> Response:
     """Make a synthetic seed."""
-    async with shared.workbench as bench:
+    async with shared.workbench.turn(caller.owner) as bench:
         source = await anyio.to_thread.run_sync(_source, shared.installation, synthesis, caller)
         pixels = await bench.run(synthesise, synthesis, source)
     return await anyio.to_thread.run_sync(_keep, creation, synthesis, pixels, caller)
@@ -49,7 +49,7 @@ def _source(
         return None
     with installation.database.read() as session:
         image = catalogue.referenced(session, synthesis.image_id, caller, "/image_id")
-    return catalogue.pixels(read_whole(installation.blobs, image.blob))
+    return catalogue.pixels(read_image(installation.blobs, image))
 
 
 def _keep(

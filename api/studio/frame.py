@@ -48,9 +48,6 @@ def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Bu
     def decorate(build: Builder) -> Builder:
         @wraps(build)
         async def show(request: Request, client: Client, **given: Any) -> None:
-            if not hasattr(request.state, "caller"):  # a script that is not there
-                client.status_code = 404
-                return
             visitor = Visitor.of(request)
             _make_room(visitor.caller)
             client.on_exception(lambda error: _tell(client, error))
@@ -171,8 +168,7 @@ def _make_room(caller: Caller) -> None:
         for page in Client.instances.values()
         if not page.has_socket_connection
         and not page._delete_tasks  # it was open, and may come back
-        and (shown_to := getattr(page.request.state, "caller", None)) is not None
-        and shown_to.key_id == caller.key_id
+        and page.request.state.caller.key_id == caller.key_id
     ]
     for page in waiting[:-MOST_WAITING]:
         page.delete()

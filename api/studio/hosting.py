@@ -3,30 +3,29 @@
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import import_module
-from inspect import isawaitable
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs
+from traceback import walk_tb
+from types import CodeType
 
 from fastapi import FastAPI
-from nicegui import Client, __version__, core
+from nicegui import __version__, core
 from nicegui.app import App
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse
-from starlette.routing import Match, Mount
+from starlette.routing import Match, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import PUBLIC, refuse
 from api.runtime import Runtime
-from api.studio import login
-from services.access import Caller
+from api.studio import login, page_connections
 from services.errors import ForbiddenError, ServiceError
 
 # Modules of `api.studio.pages`; the last one takes what the others leave.
@@ -37,10 +36,15 @@ PAGES = (
 ASSETS = Path(__file__).with_name("assets")
 # Seconds that a page which lost its connection is kept, with what it shows.
 RECONNECT_SECONDS = 30.0
-_NICEGUI = f"/_nicegui/{__version__}/"
-_COMPONENTS = f"{_NICEGUI}components/"
+# Seconds in which a failure of open pages is logged once.
+FAILURE_SECONDS = 60.0
+_SCRIPTS = "/_nicegui/"
+# The addresses of components tell neither their version nor ours.
+_COMPONENTS = f"{_SCRIPTS}{__version__}/components/"
 
 _log = logging.getLogger(__name__)
+# What failed lately, by its kind and the way to it, and when that was logged.
+_failures: dict[tuple[type[Exception], frozenset[tuple[CodeType, int]]], float] = {}
 
 
 def install(app: FastAPI, runtime: Runtime) -> None:
@@ -83,15 +87,16 @@ def _nicegui() -> App:
         show_welcome_message=False,
         markdown=False,
     )
+    studio.config.socket_io_js_transports = ["websocket"]
     # Quasar's bar tells of every request; ours tell of uploads, in their place.
     studio.config.quasar_config["loadingBar"]["skipHijack"] = True
     studio.add_middleware(PageHeaders)
     studio.add_middleware(GZipMiddleware)
     # NiceGUI would log each refusal as a failure, as often as a browser likes.
-    studio._exception_handlers[:] = [note]
+    studio._exception_handlers[:] = [note_once]
     for name in PAGES:
         import_module(f"api.studio.pages.{name}")
-    _hold_connections_to_their_pages()
+    page_connections.hold_to_their_pages()
     return studio
 
 
@@ -103,62 +108,63 @@ def note(error: Exception) -> None:
         _log.error("a page failed", exc_info=error)
 
 
-def _hold_connections_to_their_pages() -> None:
-    """Hear of each connection what is said for the page that it was let in for, nothing else.
-
-    A message names its page; NiceGUI believes it.
-    """
-    heard = core.sio.handlers["/"]
-    for name in ("handshake", "event", "javascript_response", "ack"):
-        heard[name] = _of_its_own_page(heard[name])
-    heard["log"] = _hear_nothing  # what a browser says is none of our log's business
-
-
-def _of_its_own_page(hear: Callable[..., Any]) -> Callable[..., Any]:
-    async def hear_own(connection: str, said: object = None) -> Any:
-        query = parse_qs(core.sio.get_environ(connection)["QUERY_STRING"])
-        if not isinstance(said, dict) or said.get("client_id") not in query["client_id"][:1]:
-            return False
-        try:
-            answer = hear(connection, said)
-            return await answer if isawaitable(answer) else answer
-        except (AttributeError, LookupError, TypeError, ValueError):  # no page's script says so
-            return False
-
-    return hear_own
-
-
-async def _hear_nothing(_: str, *__: object) -> bool:
-    return False
+def note_once(error: Exception) -> None:
+    """Log what failed in an open page, where a browser can have the same fail again and again."""
+    now = time.monotonic()
+    for each in [each for each, told in _failures.items() if told < now - FAILURE_SECONDS]:
+        del _failures[each]
+    way = frozenset((frame.f_code, line) for frame, line in walk_tb(error.__traceback__))
+    if (type(error), way) not in _failures:
+        _failures[type(error), way] = now
+        note(error)
 
 
 class _Studio(Mount):
     """Takes what no other route does: the pages, their connection, and what browsers mistype."""
 
     def __init__(self, runtime: Runtime) -> None:
-        super().__init__("", app=_nicegui(), name="studio")
+        studio = _nicegui()
+        super().__init__("", app=studio, name="studio")
         self._runtime = runtime
+        # Apart from the pages, one of which takes each address: a script that is not there is
+        # the API's to refuse, and makes no page for callers whom nobody has let in.
+        scripts = [
+            each
+            for each in studio.routes
+            if isinstance(each, Route | Mount) and each.path.startswith(_SCRIPTS)
+        ]
+        self._scripts = GZipMiddleware(PageHeaders(Router(scripts, redirect_slashes=False)))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request, with what its page needs."""
-        if scope["path"].startswith("/_nicegui_ws/") and not _is_of_its_page(scope):
-            refusal = ForbiddenError("this connection is of a page that another key has opened")
-            await refuse(scope, refusal, receive, send)
+        if scope["type"] == "websocket":
+            if not page_connections.is_of_its_page(scope):
+                refusal = ForbiddenError("this connection is of a page that another key has opened")
+                await refuse(scope, refusal, receive, send)
+                return
+            receive = page_connections.Hearing(receive)
+        elif scope["path"].startswith(_SCRIPTS):
+            # NiceGUI answers GET alone; the server leaves the body out where HEAD was asked.
+            await self._scripts({**scope, "method": "GET"}, receive, send)
             return
         scope["state"]["runtime"] = self._runtime
         await super().handle(scope, receive, send)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As any mount; what is not for people keeps the API's own answers."""
-        path = scope["path"]
-        if scope["type"] == "http":
-            is_talk = path.startswith(("/_nicegui/", "/_nicegui_ws/"))
-            is_looked_at = scope["method"] in ("GET", "HEAD") and (
-                path == "/" or "text/html" in Headers(scope=scope).get("accept", "")
-            )
-            if not (is_talk or (is_looked_at and not path.startswith("/v1/"))):
-                return Match.NONE, {}
-        return super().matches(scope)
+        return super().matches(scope) if _is_of_the_studio(scope) else (Match.NONE, {})
+
+
+def _is_of_the_studio(scope: Scope) -> bool:
+    path = scope["path"]
+    if scope["type"] == "websocket":
+        return bool(path == page_connections.PATH)
+    if scope["method"] not in ("GET", "HEAD") or path.startswith(("/v1/", "/_nicegui_ws/")):
+        return False
+    if path.startswith(_SCRIPTS):
+        return True
+    is_looked_at = path == "/" or "text/html" in Headers(scope=scope).get("accept", "")
+    return is_looked_at and "caller" in scope["state"]
 
 
 class _Assets(StaticFiles):
@@ -195,7 +201,7 @@ class PageHeaders:
             nonlocal held
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if scope["path"].startswith(_NICEGUI):
+                if scope["path"].startswith(_SCRIPTS) and message["status"] < 400:
                     headers["Cache-Control"] = _kept(scope["path"])
                 if headers.get("content-type", "").startswith("text/html"):
                     held = message
@@ -222,23 +228,11 @@ def policy(nonce: str) -> str:
     )
 
 
-def _is_of_its_page(scope: Scope) -> bool:
-    """Whether a page's connection comes from whom the page was shown to; a lost page has none."""
-    (client_id,) = parse_qs(scope["query_string"].decode("latin-1")).get("client_id", [""])[:1]
-    client = Client.instances.get(client_id)
-    if client is None:
-        return bool(client_id)
-    shown_to: Caller = client.request.state.caller
-    asking: Caller = scope["state"]["caller"]
-    return (shown_to.key_id, shown_to.session_id) == (asking.key_id, asking.session_id)
-
-
 def _with_nonce(page: bytes, nonce: str) -> bytes:
     return re.sub(rb"<script\b", f'<script nonce="{nonce}"'.encode(), page)
 
 
 def _kept(path: str) -> str:
-    # The addresses of components tell neither their version nor ours.
     if path.startswith(_COMPONENTS):
         return "no-cache"
     return "public, max-age=31536000, immutable"

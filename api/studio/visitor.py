@@ -1,17 +1,20 @@
 """Who looks at a page: known from its request on, and asked for anew whenever the page acts."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Self, TypeVar
 
 import anyio
 from fastapi import Request
 from sqlalchemy.orm import Session
 
+from api.limits import count_request
 from api.runtime import Runtime
 from services import access, keys
 from services.access import Caller
-from services.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+from services.errors import ForbiddenError, UnauthenticatedError
 from services.installation import Installation
+from services.workbench import Workbench
 
 Result = TypeVar("Result")
 
@@ -79,6 +82,10 @@ class Visitor:
 
         return await anyio.to_thread.run_sync(work)
 
+    def bench(self) -> AbstractAsyncContextManager[Workbench]:
+        """A turn of the visitor's at work that needs torch."""
+        return self.runtime.workbench.turn(self.caller.owner)
+
     def _admit(self, session: Session, needs: access.Scope) -> None:
         if keys.shut_out(session, [self.caller]):
             raise UnauthenticatedError("the session has ended: log in again")
@@ -87,13 +94,4 @@ class Visitor:
 
     async def _count(self) -> None:
         """What a person does counts as requests of their key do."""
-        per_minute = self.caller.quotas.requests_per_minute
-        if per_minute is None:
-            return
-        standing = await self.runtime.rates.take(f"key:{self.caller.key_id}", per_minute)
-        if not standing.allowed:
-            seconds = max(1, round(standing.next_in))
-            raise RateLimitedError(
-                f"this API key may send {per_minute} requests a minute: try again in {seconds} s",
-                retry_after=seconds,
-            )
+        await count_request(self.runtime.rates, self.caller)

@@ -9,6 +9,7 @@ import typer
 from mdf.commands.byte_display import show_bytes
 from mdf.commands.checkout import server_code
 from mdf.commands.connection import AsJson
+from mdf.commands.interruption import interrupting_signals
 from mdf.commands.terminal import note, out, print_json, size
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def backup(
 ) -> None:
     """Save everything that this machine's service keeps, also while it runs. Prints the file."""
     _name_home(home)
-    with server_code(), show_bytes("saving") as on_bytes:
+    with interrupting_signals(), server_code(), show_bytes("saving") as on_bytes:
         from services.backup import back_up
         from services.settings import load_settings
 
@@ -55,7 +56,7 @@ def restore_backup(
     Nothing is left of one that fails. Afterwards `mdf serve` goes on with its jobs.
     """
     _name_home(home)
-    with server_code(), show_bytes("restoring") as on_bytes:
+    with interrupting_signals(), server_code(), show_bytes("restoring") as on_bytes:
         from services.backup import restore
         from services.settings import load_settings
 

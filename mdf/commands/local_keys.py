@@ -20,12 +20,8 @@ def open_local_keys() -> Iterator["LocalKeys"]:
         from services.installation import Installation
         from services.settings import load_settings
 
-        installation = Installation.open(load_settings())
-        try:
-            installation.database.migrate()
+        with Installation.at_this_version(load_settings()) as installation:
             yield LocalKeys(installation.database)
-        finally:
-            installation.close()
 
 
 class LocalKeys:

@@ -10,9 +10,6 @@ def migrate() -> None:
         from services.installation import Installation
         from services.settings import load_settings
 
-        installation = Installation.open(load_settings())
-        try:
-            installation.database.migrate()
-        finally:
-            installation.close()
+        with Installation.at_this_version(load_settings()):
+            pass
     note("The database is up to date.")

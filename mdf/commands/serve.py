@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mdf.commands.checkout import server_code, shield_children
 from mdf.commands.terminal import note, out, print_fields
+
+if TYPE_CHECKING:
+    from services.settings import Settings
 
 
 def serve(
@@ -47,19 +50,25 @@ def serve(
 
         settings = load_settings()
         stack = Stack(settings, tell=note)
-        stack.start()
-        try:
-            out.print(f"[bold]MDF is ready at {stack.url}[/]")
-            print_fields(
-                {
-                    "  interface": f"{stack.url}/docs",
-                    "  data": str(settings.home_folder),
-                    "  jobs at a time": str(settings.slots),
-                    "  stop": "Ctrl-C; running jobs keep a checkpoint and go on at the next start",
-                }
-            )
-            stack.wait()
-            note("Stopping: running jobs save a checkpoint …")
-        finally:
-            stack.stop()
+        with stack.heeding_signals():
+            is_ready = stack.start()
+            try:
+                if is_ready:
+                    _tell_ready(stack.url, settings)
+                stack.wait()
+                note("Stopping: running jobs save a checkpoint …")
+            finally:
+                stack.stop()
     note("Stopped.")
+
+
+def _tell_ready(url: str, settings: "Settings") -> None:
+    out.print(f"[bold]MDF is ready at {url}[/]")
+    print_fields(
+        {
+            "  interface": f"{url}/docs",
+            "  data": str(settings.home_folder),
+            "  jobs at a time": str(settings.slots),
+            "  stop": "Ctrl-C; running jobs keep a checkpoint and go on at the next start",
+        }
+    )

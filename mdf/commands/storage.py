@@ -22,6 +22,10 @@ def storage(
         bool,
         typer.Option("--sweep", help="Free now what nothing refers to and what is past its time."),
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="With --sweep: also if the database knows few files."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what the installation of this machine's settings keeps, by kind.
@@ -34,13 +38,9 @@ def storage(
         from services.retention.survey import survey
         from services.settings import load_settings
 
-        installation = Installation.open(load_settings())
-        try:
-            installation.database.migrate()
-            freed = _sweep(installation) if sweep else None
+        with Installation.at_this_version(load_settings()) as installation:
+            freed = _sweep(installation, force=force) if sweep else None
             found = survey(installation)
-        finally:
-            installation.close()
     if as_json:
         print_json(_plain(found) | ({} if freed is None else {"bytes_freed": freed}))
         return
@@ -51,11 +51,11 @@ def storage(
         note("Free the orphans now: mdf storage --sweep")
 
 
-def _sweep(installation: "Installation") -> int:
+def _sweep(installation: "Installation", *, force: bool) -> int:
     from services.retention import expiry, orphans
 
     freed = expiry.expire(installation)
-    return freed + sum(entry.size for entry in orphans.sweep(installation))
+    return freed + sum(entry.size for entry in orphans.remove(installation, however_many=force))
 
 
 def _print(found: "Survey") -> None:

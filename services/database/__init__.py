@@ -13,11 +13,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from services.errors import ServiceError
+
 # Of the database and its log; of the log's index, which SQLite keeps in a file beside.
 _SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+_SQLITE_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WRITES = {"mdf_writes": True}
 # A server of PostgreSQL that falls silent, as when its host is lost, is given up within half a
 # minute. By default whoever waits for it does so for hours, and with it all that a slot does.
@@ -31,6 +35,10 @@ _ATTENTIVE = {
 # Opening the file and setting it up takes longer than most questions: as many connections are kept
 # as ask at once when many clients come back together, and no thread of a process waits for one.
 _SQLITE_POOL = {"pool_size": 16, "max_overflow": 64}
+
+
+class DatabaseUnusableError(ServiceError):
+    """The database is damaged, or of a version that this program does not know."""
 
 
 class Database:
@@ -67,16 +75,38 @@ class Database:
         """Bring the tables to the newest version, or an earlier one.
 
         Upwards all data is kept; downwards, what the earlier version has a place for.
+
+        Raises: DatabaseUnusableError if the tables are of a newer version than this program.
         """
         config, known = _migrations(), versions()
         wanted = version or known[0]
         with self._writer.connect() as connection, _unchecked(connection), connection.begin():
             config.attributes["connection"] = connection
             present = MigrationContext.configure(connection).get_current_revision()
+            if present is not None and present not in known:
+                raise DatabaseUnusableError(
+                    f"the database is of a newer version of MDF: its tables have version "
+                    f"{present}, and this one knows them up to {known[0]}. Start the newer one"
+                )
             if present in known[: known.index(wanted)]:
                 command.downgrade(config, wanted)
             else:
                 command.upgrade(config, wanted)
+
+    @contextmanager
+    def explaining_damage(self) -> Iterator[None]:
+        """A damaged SQLite file comes out of the block as DatabaseUnusableError."""
+        try:
+            yield
+        except DatabaseError as error:
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # without what it adds to it
+            if code not in _SQLITE_DAMAGED:
+                raise
+            path = self.engine.url.database
+            raise DatabaseUnusableError(
+                f"the database {path} is damaged ({error.orig}): move what is there aside, and "
+                "make it anew of a backup with `mdf restore-backup`"
+            ) from error
 
     def close(self) -> None:
         """Give all connections back."""

@@ -6,12 +6,13 @@ that has not written its rows yet has reserved it.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from services.access import Caller
@@ -113,6 +114,12 @@ def image(session: Session, dataset_id: str, position: int) -> DatasetImage:
     return found
 
 
+def read(blobs: Blobs, row: DatasetImage) -> bytes:
+    """The PNG of a picture; StorageError that names it if its file is missing or damaged."""
+    of = f"image {row.position} of data set {row.dataset_id}"
+    return blobs.read(row.blob, sha256=row.sha256, of=of)
+
+
 def pictures(session: Session, blobs: Blobs, dataset_id: str) -> list[Picture]:
     """The pictures of a data set, to train on; their pixels stay where they are."""
     rows = session.scalars(
@@ -121,8 +128,7 @@ def pictures(session: Session, blobs: Blobs, dataset_id: str) -> list[Picture]:
         .order_by(DatasetImage.position)
     )
     return [
-        Picture(row.name, row.digest, row.width, row.height, _reader(blobs, row.blob))
-        for row in rows
+        Picture(row.name, row.digest, row.width, row.height, _reader(blobs, row)) for row in rows
     ]
 
 
@@ -195,9 +201,12 @@ def release(session: Session, dataset_id: str) -> None:
     session.execute(delete_rows(DatasetReservation).where(reserved))
 
 
-def release_ended(database: Database) -> None:
-    """Give up what imports have reserved that ended without a data set; a retry looks anew."""
-    importing = select(Job.id).where(Job.state.not_in(TERMINAL))
+def release_ended(database: Database, *, before: datetime) -> None:
+    """Give up what imports have reserved that ended, by then, without a data set.
+
+    A retry looks anew.
+    """
+    importing = select(Job.id).where(or_(Job.state.not_in(TERMINAL), Job.finished >= before))
     unfinished = select(Dataset.id).where(Dataset.job_id.in_(importing))
     with database.write() as session:
         hold(session, _FILES)
@@ -252,5 +261,5 @@ def _describe(dataset: Dataset, job: Job | None) -> Described:
     return Described(dataset, State.FAILED, str(job.error["message"]))
 
 
-def _reader(blobs: Blobs, key: str) -> Callable[[], NDArray[np.uint8]]:
-    return lambda: pixels(blobs.get(key))
+def _reader(blobs: Blobs, row: DatasetImage) -> Callable[[], NDArray[np.uint8]]:
+    return lambda: pixels(read(blobs, row))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sqlalchemy import delete, event, insert, select, update
 from sqlalchemy.orm import Session
 
+from services.blobs import StoredFile
 from services.database.schema import Dataset, DatasetImage, DatasetPart, Job, now
 from services.datasets import catalogue
 from services.datasets.archives import is_archive, open_archive
@@ -155,8 +156,8 @@ class _Import:
         state = _State.load(content)
         self._reserve(kept.digest for kept in state.kept)
         # A failed import's files may have been swept away before it was retried.
-        there = set(self._blobs.keys("datasets"))
-        if all(catalogue.image_key(kept.digest) in there for kept in state.kept):
+        there = {entry.key: entry.size for entry in self._blobs.entries("datasets")}
+        if all(there.get(catalogue.image_key(kept.digest)) == kept.size for kept in state.kept):
             self._state = state
             self._digests = {kept.digest: kept for kept in state.kept}
 
@@ -233,23 +234,29 @@ class _Import:
     def _keep(self, name: str, decoded: DecodedImage) -> _Kept:
         same = self._digests.get(decoded.digest) or self._stored(decoded.digest)
         if same is None:
-            stored = self._blobs.put(catalogue.image_key(decoded.digest), decoded.png)
-            size, digest = stored.size, stored.sha256
-        else:
-            size, digest = same.size, same.sha256
+            same = self._blobs.put(catalogue.image_key(decoded.digest), decoded.png)
         return _Kept(
-            shown(name), decoded.digest, decoded.width, decoded.height, size=size, sha256=digest
+            shown(name),
+            decoded.digest,
+            decoded.width,
+            decoded.height,
+            size=same.size,
+            sha256=same.sha256,
         )
 
     def _reserve(self, digests: Iterable[str]) -> None:
         catalogue.reserve(self._installation.database, self._dataset.id, set(digests))
 
-    def _stored(self, digest: str) -> DatasetImage | None:
+    def _stored(self, digest: str) -> StoredFile | None:
         """The same picture in another data set; in any case its file may be kept from now on."""
         self._reserve([digest])
         with self._installation.database.read() as session:
             query = select(DatasetImage).where(DatasetImage.digest == digest)
-            return session.scalar(query.limit(1))
+            row = session.scalar(query.limit(1))
+        if row is None:
+            return None
+        file = StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
+        return file if self._blobs.holds(file) else None
 
     def _check_totals(self) -> None:
         state, settings = self._state, self._settings
@@ -339,7 +346,11 @@ class _Import:
     def _thumbnails(self, kept: Sequence[_Kept]) -> Iterator[NDArray[np.uint8]]:
         for position in shown_positions(len(kept)):
             self._heed()
-            yield pixels(self._blobs.get(catalogue.image_key(kept[position].digest)))
+            yield pixels(self._read_stored(kept[position]))
+
+    def _read_stored(self, kept: _Kept) -> bytes:
+        key = catalogue.image_key(kept.digest)
+        return self._blobs.read(key, sha256=kept.sha256, of=f"the picture {kept.name}")
 
     def _tell_bad_files(self) -> None:
         """Let the owner see which, also though the import fails."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -69,12 +68,9 @@ class Bounds:
         return low, high
 
     def _holds(self, value: object, number: type[int] | type[float]) -> bool:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return False
+        # Compared first: NaN, infinities and what is too large for a float lie outside.
         return self.low <= value <= self.high and (number is float or value == int(value))
 
 

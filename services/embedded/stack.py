@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -20,7 +20,7 @@ from typing import Self
 
 from sqlalchemy.exc import OperationalError
 
-from services import exposure
+from services import backup, exposure
 from services.embedded.broker import EmbeddedRedis
 from services.errors import ServiceError
 from services.installation import Installation
@@ -81,6 +81,7 @@ class Stack:
         self._listener = tell
         self._home = settings.home_folder
         self._stopping = threading.Event()
+        self._signals = 0  # to stop, that have come
         self._lock: int | None = None
         self._watcher: threading.Thread | None = None
         self._failure: ServiceError | None = None
@@ -108,44 +109,54 @@ class Stack:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         return f"http://{host}:{self._settings.port}"
 
-    def start(self) -> None:
-        """Start everything; returns when the API answers. Raises StackError if it cannot."""
+    def start(self) -> bool:
+        """Start everything; returns True when the API answers, False if told to stop before.
+
+        Raises: StackError if it cannot; DatabaseUnusableError or ConflictError for the sake of
+        the database, as `Installation.at_this_version` says.
+        """
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = self._take_lock()
         try:
             self._check_port()
-            installation = Installation.open(self._settings)
-            try:
-                installation.database.migrate()
+            with Installation.at_this_version(self._settings) as installation:
                 exposure.check_host(installation.database, self._settings.host)
                 # What died with the stack before need not wait for a worker to come up; with the
                 # disk full, it waits all the same.
                 with suppress(OperationalError):
                     deaths.take_back(installation)
-            finally:
-                installation.close()
+            backup.clear_home(self._home)
             # All children are made by this thread: the kernel ties their lives to it.
             self._watcher = threading.Thread(target=self._watch, name="stack", daemon=True)
             self._watcher.start()
-            self._await_ready()
+            return self._await_ready()
         except BaseException:
             self.stop()
             raise
 
-    def wait(self) -> None:
-        """Return on SIGINT, SIGTERM or `stop`; to be called in the main thread.
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Within, SIGINT, SIGTERM and SIGHUP have the stack stop; for the main thread.
 
-        Raises StackError if the stack cannot go on.
+        `start` and `wait` return then. While it stops, the second SIGINT or SIGTERM is told what
+        goes on, and the third ends this process at once, and all children with it.
         """
-        previous = {
-            number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        heeded = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` has it
+            heeded.append(signal.SIGHUP)
+        previous = {number: signal.signal(number, self._on_signal) for number in heeded}
         try:
-            self._stopping.wait()
+            yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def wait(self) -> None:
+        """Return when the stack was told to stop.
+
+        Raises StackError if the stack cannot go on.
+        """
+        self._stopping.wait()
         if self._failure is not None:
             raise self._failure
 
@@ -153,7 +164,12 @@ class Stack:
         """Stop in order: no new requests, jobs put down at a checkpoint, then the broker."""
         self._stopping.set()
         if self._watcher is not None:
-            self._watcher.join()
+            impatient = False
+            while self._watcher.is_alive():
+                self._watcher.join(_WATCH_SECONDS)
+                if self._signals > 1 and not impatient:
+                    impatient = True
+                    self._tell("still saving what runs; once more ends it at once")
             self._watcher = None
         if self._lock is not None:
             os.close(self._lock)
@@ -172,7 +188,15 @@ class Stack:
         self.stop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._stopping.set()
+        # Whatever it interrupts may hold locks, those of events and of the terminal too: it is
+        # counted here, and heeded elsewhere.
+        if number == signal.SIGHUP:  # of one terminal that closes, several come
+            self._signals = max(1, self._signals)
+            return
+        self._signals += 1
+        if self._signals > 2:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     def _take_lock(self) -> int:
         """One stack per home. The children inherit the lock: it lasts as long as any of them."""
@@ -215,7 +239,7 @@ class Stack:
             for child in (self._api, *self._workers):
                 self._spawn(child)
             self._up.set()
-            while not self._stopping.wait(_WATCH_SECONDS):
+            while not (self._signals or self._stopping.wait(_WATCH_SECONDS)):
                 self._watch_broker()
                 for child in (self._api, *self._workers):
                     self._watch_child(child)
@@ -315,7 +339,7 @@ class Stack:
                 process.wait()
             child.process = None
 
-    def _await_ready(self) -> None:
+    def _await_ready(self) -> bool:
         self._up.wait()
         end = time.monotonic() + _READY_SECONDS
         while time.monotonic() < end:
@@ -323,8 +347,10 @@ class Stack:
                 raise self._failure
             if self._api.pause.seconds > 0:  # it ended at its start
                 break
-            if self._stopping.is_set() or self._answers():
-                return
+            if self._stopping.is_set():
+                return False
+            if self._answers():
+                return True
             time.sleep(0.05)
         log = self._log_file(self._api)
         raise StackError(f"the API did not start; the end of {log}:\n{_tail(log)}")

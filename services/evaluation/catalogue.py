@@ -79,10 +79,11 @@ def scores(installation: Installation, evaluation: Evaluation) -> list[ImageScor
     """Every image's values, in the order in which they were measured."""
     with installation.database.read() as session:
         mine = Artifact.job_id == evaluation.job_id, Artifact.kind == ARTIFACT
-        blob = session.scalars(select(Artifact.blob).where(*mine)).one()
+        file = session.scalars(select(Artifact).where(*mine)).one()
         query = select(JobSample).where(JobSample.job_id == evaluation.job_id)
         pictures = _pictures(session.scalars(query).all(), evaluation.summary)
-    report = json.loads(installation.blobs.get(blob))
+    of = f"evaluation {evaluation.id}"
+    report = json.loads(installation.blobs.read(file.blob, sha256=file.sha256, of=of))
     return [
         ImageScores(
             **{name: image[name] for name in image if name != "digest"},

@@ -17,7 +17,6 @@ from torch import Tensor
 from mdf.artefact import read_artefact
 from mdf.loss import MDFLoss
 from models.restorers import Restorer
-from services.blobs import Blobs
 from services.database.schema import Dataset, Job, Loss, Model
 from services.datasets import catalogue as datasets
 from services.datasets.picture import Picture
@@ -36,7 +35,8 @@ from services.evaluation.report import (
 from services.evaluation.selection import Selection, common_multiple, select, smallest_side
 from services.evaluation.spec import SMALLEST_SIDES, Evaluation
 from services.installation import Installation
-from services.jobs import artifacts, parts
+from services.jobs import artifacts
+from services.jobs.parts import Parts
 from services.jobs.run import JobRun, Publish
 from services.losses import catalogue as losses
 from services.phase1.history import png
@@ -78,12 +78,10 @@ def evaluate_models_job(installation: Installation, job: Job, run: JobRun) -> Pu
     meter = Meter(spec.metrics, given.losses, lpips=lpips, device=device)
     restorers = {model_id: each.to(device) for model_id, each in given.restorers.items()}
     measuring = _Measuring(given.degradations, restorers, meter, run)
-    _measure_images(blobs, job.id, given.selection, measuring)
+    parts = Parts(blobs, job.id, run.log)
+    _measure_images(parts, given.selection, measuring)
 
-    images = [
-        json.loads(blobs.get(parts.key(job.id, position)))
-        for position in range(given.material.images)
-    ]
+    images = [json.loads(parts.get(position)) for position in range(given.material.images)]
     yardsticks = [
         Yardstick(each.name, each.label, each.unit, each.higher_is_better) for each in meter.facts()
     ]
@@ -138,14 +136,13 @@ class _Measuring:
         heed(self.run.poll())
 
 
-def _measure_images(blobs: Blobs, job_id: str, selection: Selection, measuring: _Measuring) -> None:
+def _measure_images(parts: Parts, selection: Selection, measuring: _Measuring) -> None:
     """Make the parts of the job that are not there yet, and the pictures of some images."""
     run, count = measuring.run, len(selection.pictures)
     shown = set(np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int).tolist())
-    before = parts.done(blobs, job_id)
     for position, (place, picture) in enumerate(selection.pictures):
-        key = parts.key(job_id, position)
-        if key not in before:
+        there = parts.has(position)
+        if not there:
             try:
                 said, pictures = measuring.measure(place, picture)
             except ServiceError as error:
@@ -153,11 +150,11 @@ def _measure_images(blobs: Blobs, job_id: str, selection: Selection, measuring: 
             if position in shown:
                 measuring.show(position, pictures)
             part = {"position": position, "dataset_position": place, **said}
-            blobs.put(key, json.dumps(part, allow_nan=False).encode())
+            parts.put(position, json.dumps(part, allow_nan=False).encode())
         run.progress(scale=1, scales=1, step=position + 1, steps=count)
         signal = run.poll()
         heed(signal)
-        if signal is Signal.CHECKPOINT and key not in before:
+        if signal is Signal.CHECKPOINT and not there:
             run.save_checkpoint(b"")  # the parts are all that it needs: this says that it gets on
 
 
@@ -167,9 +164,9 @@ def _gather(installation: Installation, spec: Evaluation) -> _Ingredients:
         dataset = session.get_one(Dataset, spec.dataset_id)
         pictures = datasets.pictures(session, blobs, dataset.id)
         rows = [session.get_one(Model, model_id) for model_id in spec.model_ids]
-        files = {row.id: models.file(session, row.id, "safetensors").blob for row in rows}
+        files = {row.id: models.file(session, row.id, "safetensors") for row in rows}
         loss_rows = [session.get_one(Loss, loss_id) for loss_id in spec.loss_ids]
-        loss_files = {row.id: losses.file(session, row.id, "safetensors").blob for row in loss_rows}
+        loss_files = {row.id: losses.file(session, row.id, "safetensors") for row in loss_rows}
     task = spec.settled_task
     networks = [NETWORK.validate_python(row.manifest["network"]) for row in rows]
     sides = [SMALLEST_SIDES[name] for name in spec.metrics]
@@ -190,9 +187,13 @@ def _gather(installation: Installation, spec: Evaluation) -> _Ingredients:
             *(_candidate(row, trained_on_these=row.id in chosen.trained_on) for row in rows),
         ],
         degradations=Degradations(task, networks, crop=spec.crop, random_seed=spec.random_seed),
-        restorers={model_id: read_restorer(blobs.get(key))[1] for model_id, key in files.items()},
+        restorers={
+            model_id: read_restorer(models.read(blobs, model_id, file))[1]
+            for model_id, file in files.items()
+        },
         losses={
-            loss_id: MDFLoss(*read_artefact(blobs.get(key))) for loss_id, key in loss_files.items()
+            loss_id: MDFLoss(*read_artefact(losses.read(blobs, loss_id, file)))
+            for loss_id, file in loss_files.items()
         },
         loss_names={row.id: row.name for row in loss_rows},
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from services import quotas
@@ -15,9 +15,10 @@ from services.access import Caller
 from services.blobs import Blobs, StoredFile
 from services.database import Database, hold
 from services.database.schema import Image, now
-from services.errors import BadInputError, NotFoundError, Problem
+from services.errors import BadInputError, NotFoundError, Problem, StorageError
 from services.ids import new_id
-from services.images.decoding import DecodedImage, pixel_digest
+from services.images.decoder_process import Picture, write_png
+from services.images.decoding import DecodedImage
 from services.jobs.uses import check_unused
 from services.listing import Page, newest_first
 
@@ -28,12 +29,17 @@ def add(
     """Keep an image for `caller`; the second value is false if the caller had it already."""
     hold(session, decoded.digest)
     owned = select(Image).where(Image.owner == caller.owner, Image.digest == decoded.digest)
-    if (image := session.scalar(owned)) is not None:
-        return image, False
-    quotas.check_storage(session, caller, len(decoded.png))
+    image = session.scalar(owned)
+    if image is None:
+        quotas.check_storage(session, caller, len(decoded.png))
     stored = _stored(session, decoded.digest)
-    if stored is None:
+    if stored is None or not _is_whole(blobs, stored):
         stored = blobs.put(blob_key(decoded.digest), decoded.png)
+        # Others whose file was missing or damaged have it again, perhaps by another encoder.
+        same = update(Image).where(Image.digest == decoded.digest)
+        session.execute(same.values(size=stored.size, sha256=stored.sha256))
+    if image is not None:
+        return image, False
     image = Image(
         id=new_id("img"),
         owner=caller.owner,
@@ -59,6 +65,11 @@ def get(session: Session, image_id: str, caller: Caller) -> Image:
     if image is None:
         raise NotFoundError(f"no image {image_id}")
     return image
+
+
+def read(blobs: Blobs, image: Image) -> bytes:
+    """The PNG of an image; StorageError that names it if its file is missing or damaged."""
+    return blobs.read(image.blob, sha256=image.sha256, of=f"image {image.id}")
 
 
 def referenced(session: Session, image_id: str, caller: Caller, pointer: str) -> Image:
@@ -122,16 +133,16 @@ def blob_key(digest: str) -> str:
 
 
 def from_pixels(pixels: NDArray[np.uint8], source: dict[str, Any]) -> DecodedImage:
-    """An image that the service made itself: (H, W, 3) in RGB, as for `add`."""
-    height, width, _ = pixels.shape
+    """An image that the service made itself: (H, W, 3) in RGB, as for `add`.
+
+    Encoded as uploads are: the size of a file must not tell that somebody else has those pixels.
+    """
+    picture = Picture(PIL.Image.fromarray(pixels))
     png = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(png, "PNG", compress_level=2)
+    digest = write_png(picture, "RGB", png)
+    width, height = picture.size
     return DecodedImage(
-        png=png.getvalue(),
-        digest=pixel_digest(width, height, pixels.tobytes()),
-        width=width,
-        height=height,
-        source=source,
+        png=png.getvalue(), digest=digest, width=width, height=height, source=source
     )
 
 
@@ -151,3 +162,11 @@ def _stored(session: Session, digest: str) -> StoredFile | None:
     if row is None:
         return None
     return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
+
+
+def _is_whole(blobs: Blobs, file: StoredFile) -> bool:
+    try:
+        blobs.read(file.blob, sha256=file.sha256, of="an image that is uploaded again")
+    except StorageError:
+        return False
+    return True

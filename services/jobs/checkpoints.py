@@ -3,9 +3,9 @@
 from services.blobs import Blobs
 
 
-def key(job_id: str, token: int, number: int) -> str:
-    """Name of the `number`-th checkpoint that the attempt `token` writes."""
-    return f"checkpoints/{job_id}/{token}-{number}"
+def put(blobs: Blobs, job_id: str, token: int, number: int, state: bytes) -> str:
+    """Store the `number`-th checkpoint of the attempt `token`; returns its key."""
+    return blobs.put_sealed(f"checkpoints/{job_id}/{token}-{number}", state)
 
 
 def sweep(blobs: Blobs, job_id: str, *, keep: str | None) -> int:

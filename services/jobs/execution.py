@@ -63,7 +63,7 @@ def train_discriminators(installation: Installation, job: Job, run: JobRun) -> P
         rows = {row.id: row for row in found}
     images = [rows[image_id] for image_id in spec.seed_image_ids]
     run.plan(iteration_costs(spec.resolved_recipe(), [(row.width, row.height) for row in images]))
-    seeds = [Seed(row.digest, catalogue.pixels(blobs.get(row.blob))) for row in images]
+    seeds = [Seed(row.digest, catalogue.pixels(catalogue.read(blobs, row))) for row in images]
 
     package = run_discriminator_training(spec, seeds, run)
 

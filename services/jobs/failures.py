@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from services.blobs import BlobMissingError
 from services.errors import DiskFullError, DivergedError, ServiceError, StorageError
 from services.files import is_disk_full
 
@@ -64,6 +65,9 @@ def _describe_foreign(error: BaseException) -> dict[str, Any]:
         )
     if is_disk_full(error):
         return failure("disk_full", "the disk is full: free some space, then retry", retryable=True)
+    if isinstance(error, BlobMissingError):
+        message = f"the stored file {error} is missing: upload it again, or take it from a backup"
+        return failure("internal", message, retryable=True)
     return failure(
         "internal",
         f"the computation stopped on an unexpected error ({type(error).__name__}); "

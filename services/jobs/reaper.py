@@ -8,7 +8,7 @@ import math
 import time
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -93,9 +93,11 @@ class Reaper:
         with self._installation.database.read() as session:
             held = [Claim(row.id, row.token) for row in session.execute(claims.held_jobs())]
         self._locks.sweep(held)
-        stale = now() - timedelta(seconds=max(60.0, 2 * self._settings.lease_seconds))
+        moment = now()
+        silence = timedelta(seconds=max(60.0, 2 * self._settings.lease_seconds))
+        unseen = or_(Worker.last_seen < moment - silence, Worker.last_seen > moment + silence)
         with self._installation.database.write() as session:
-            session.execute(delete(Worker).where(Worker.last_seen < stale))
+            session.execute(delete(Worker).where(unseen))
         expiry.expire(self._installation)
         self._thinned = thinning.thin(self._installation.database, since=self._thinned)
         if time.monotonic() >= self._files_due:
@@ -114,11 +116,12 @@ class Reaper:
         """Whether this process, with its machine perhaps, has just been stopped for long.
 
         Then those who hold leases may have been, too. By the time of day: a machine that sleeps
-        counts no other.
+        counts no other. Where the clock was set instead, forward or back, the leases are of the
+        old time, and who holds them has to renew them as well.
         """
         if self._patrolled is None:
             return False
-        return now() - self._patrolled > _AWAY
+        return abs(now() - self._patrolled) > _AWAY
 
     def _let_leases_be(self) -> None:
         """Until whoever lives has had the time to renew them."""
@@ -137,9 +140,10 @@ class Reaper:
             first = claims.candidate(session, queue)
             if first is None:
                 return 0  # their owners are at their caps
+            # Nobody calls in the future: the clock was set back since.
             overdue = session.scalars(
                 select(Job)
-                .where(*queued, last_called <= before)
+                .where(*queued, or_(last_called <= before, last_called > moment))
                 .order_by(Job.priority.desc(), Job.queued, Job.id)
                 .limit(min(count - waiting, _ANNOUNCED_AT_ONCE))
             ).all()

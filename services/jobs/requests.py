@@ -56,7 +56,7 @@ def pause(session: Session, job_id: str, caller: Caller) -> Job:
 
 
 def resume(session: Session, job_id: str, caller: Caller) -> Job:
-    """Let a paused job go on from its checkpoint."""
+    """Let a paused job go on from its checkpoint, if its owner may store more."""
     job = queries.get(session, job_id, caller, for_update=True)
     return _go_on(session, job, caller, "run", "resumed")
 
@@ -64,7 +64,8 @@ def resume(session: Session, job_id: str, caller: Caller) -> Job:
 def finish(session: Session, job_id: str, caller: Caller) -> Job:
     """Make a valid result of what is done, and end.
 
-    A loss has at least one scale, trained to its end; a model is the best so far.
+    A loss has at least one scale, trained to its end; a model is the best so far. An owner who
+    may store no more may do so too: it ends the job, and keeps what it has done.
     """
     job = queries.get(session, job_id, caller, for_update=True)
     if job.type not in FINISHABLE:
@@ -91,7 +92,9 @@ def retry(session: Session, job_id: str, caller: Caller) -> Job:
         admit(session, spec_of(job), caller)
     except BadInputError as error:
         raise ConflictError(f"job {job.id} cannot be retried: {error.message}") from None
-    quotas.check_queue(session, caller.acting_for(job.owner))
+    owner = caller.acting_for(job.owner)
+    quotas.check_queue(session, owner)
+    quotas.check_storage(session, owner, 0)
     fresh = {"attempt": 0, "lost_attempts": 0, "error": None, "finished": None}
     return _move(session, job, State.QUEUED, fresh | {"desired_state": "run"} | _queued_now())
 
@@ -132,9 +135,12 @@ def delete(database: Database, blobs: Blobs, job_id: str, caller: Caller) -> int
 
 
 def _go_on(session: Session, job: Job, caller: Caller, desired: str, done: str) -> Job:
+    owner = caller.acting_for(job.owner)
+    if desired == "run" and job.state in {State.PAUSED, State.PAUSING}:
+        quotas.check_storage(session, owner, 0)
     match State(job.state):
         case State.PAUSED:
-            quotas.check_queue(session, caller.acting_for(job.owner))
+            quotas.check_queue(session, owner)
             return _move(session, job, State.QUEUED, {"desired_state": desired} | _queued_now())
         case State.PAUSING:
             # The process may have stopped already: then the job is queued again when it ends.

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from services import telemetry
-from services.blobs import BlobMissingError
+from services.blobs import BlobDamagedError, BlobMissingError
 from services.database import is_database_full
 from services.database.schema import Job, JobEvent, JobSample, now
 from services.errors import DiskFullError
@@ -88,14 +88,17 @@ class JobRun:
     # What the computation calls.
 
     def load_checkpoint(self) -> bytes | None:
-        """The last checkpoint of this or an earlier attempt."""
+        """The last checkpoint of this or an earlier attempt; none if it is not what was saved."""
         if self._checkpoint is None:
             return None
         try:
-            return self._installation.blobs.get(self._checkpoint)
+            return self._installation.blobs.get_sealed(self._checkpoint)
         except BlobMissingError:
-            self.log("the checkpoint is missing: the job begins anew")
-            return None
+            fault = "missing"
+        except BlobDamagedError:
+            fault = "damaged"
+        self._forget_checkpoint(f"the checkpoint is {fault}: the job begins anew")
+        return None
 
     def save_checkpoint(self, state: bytes) -> None:
         """Keep `state` durably: a new file first, then the row, then the old file goes."""
@@ -104,9 +107,14 @@ class JobRun:
 
     def _save_checkpoint(self, state: bytes) -> None:
         self._checkpoint_number += 1
-        key = checkpoints.key(self.claim.job_id, self.claim.token, self._checkpoint_number)
         position = self._position
-        self._installation.blobs.put(key, state)
+        key = checkpoints.put(
+            self._installation.blobs,
+            self.claim.job_id,
+            self.claim.token,
+            self._checkpoint_number,
+            state,
+        )
 
         def store(session: Session) -> None:
             job = session.get_one(Job, self.claim.job_id)
@@ -121,6 +129,16 @@ class JobRun:
             self._installation.blobs.delete(self._checkpoint)
         self._checkpoint = key
         self._checkpoint_due = time.monotonic() + self._settings.checkpoint_seconds
+
+    def _forget_checkpoint(self, message: str) -> None:
+        def forget(session: Session) -> None:
+            job = session.get_one(Job, self.claim.job_id)
+            job.checkpoint = job.checkpoint_at = job.checkpoint_size = None
+            self._record(session, "log", {"message": message})
+
+        self._write_patiently(forget)
+        self._checkpoint = None
+        checkpoints.sweep(self._installation.blobs, self.claim.job_id, keep=None)
 
     def poll(self) -> Signal:
         """What to do now; the pulse keeps the answer fresh."""

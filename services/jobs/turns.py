@@ -9,7 +9,7 @@ the oldest; priorities of other owners do not matter.
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, reduce
 
 from sqlalchemy import (
@@ -90,7 +90,11 @@ def may_start(session: Session, job: Job) -> bool:
 
 def end_turn(session: Session, job: Job) -> None:
     """Note that the job's owner has had the turn: it has been claimed."""
-    session.merge(Share(queue=QUEUES[job.type], owner=job.owner, served=now()))
+    queue, served = QUEUES[job.type], now()
+    last = session.scalar(select(func.max(Share.served)).where(Share.queue == queue))
+    if last is not None and last >= served:  # the clock was set back: turns go on in their order
+        served = last + timedelta(microseconds=1)
+    session.merge(Share(queue=queue, owner=job.owner, served=served))
     session.flush()
 
 

@@ -27,6 +27,7 @@ list_losses = _losses.page
 rename = _losses.rename
 files = _losses.files
 file = _losses.file
+read = _losses.read
 delete = _losses.delete
 free = _losses.free
 

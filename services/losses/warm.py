@@ -5,11 +5,11 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from services.blobs import BlobMissingError, Blobs
-from services.errors import BadInputError, NotFoundError
+from services.blobs import Blobs
+from services.errors import BadInputError, FileMissingError, NotFoundError
 
 if TYPE_CHECKING:
     from mdf.loss import MDFLoss
@@ -41,8 +41,8 @@ def open_loss(blobs: str | Path, key: str) -> OpenLoss:
     from mdf.loss import MDFLoss
 
     try:
-        content = Blobs(blobs).get(key)
-    except BlobMissingError:
+        content = Blobs(blobs).read(key, sha256=PurePosixPath(key).stem, of="the loss")
+    except FileMissingError:
         raise NotFoundError("the file is gone: it was deleted meanwhile") from None
     manifest, discriminators = read_loss(content)
     scales = (

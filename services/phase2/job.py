@@ -95,20 +95,23 @@ def _gather(
         else:
             validation = datasets.pictures(session, blobs, spec.validation_dataset_id)
         used = {
-            loss_id: losses.file(session, loss_id, "safetensors").blob
+            loss_id: losses.file(session, loss_id, "safetensors")
             for loss_id in sorted(loss_ids(plan.loss))
         }
         start = (
             None
             if spec.start_from is None
-            else models.file(session, spec.start_from, "safetensors").blob
+            else models.read(
+                blobs, spec.start_from, models.file(session, spec.start_from, "safetensors")
+            )
         )
     return _Ingredients(
         pictures=pictures,
         validation=validation,
         dataset={"digest": row.digest, "images": row.images},
         losses={
-            loss_id: MDFLoss(*read_artefact(blobs.get(blob))) for loss_id, blob in used.items()
+            loss_id: MDFLoss(*read_artefact(losses.read(blobs, loss_id, file)))
+            for loss_id, file in used.items()
         },
-        initial=None if start is None else read_restorer(blobs.get(start))[1],
+        initial=None if start is None else read_restorer(start)[1],
     )

@@ -7,8 +7,9 @@ zip archive.
 
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -18,13 +19,17 @@ from sqlalchemy.orm import Session
 
 from models.restorers import Restorer
 from services.blobs import Blobs, StoredFile
-from services.database.schema import DatasetImage, Image, Job, ModelFile
+from services.database.schema import DatasetImage, Image, Job
+from services.datasets import catalogue as datasets
 from services.errors import ServiceError
+from services.images import catalogue
 from services.installation import Installation
-from services.jobs import artifacts, parts
+from services.jobs import artifacts
+from services.jobs.parts import Parts
 from services.jobs.run import JobRun, Publish
 from services.restoration.picture import restore_picture
 from services.restoration.spec import MEDIA_TYPES, SUFFIXES, Restoration
+from services.restorers import catalogue as models
 from services.restorers.artefact import read_restorer
 from services.run import Run, Signal, heed
 
@@ -36,7 +41,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # no time of creation in the archive: equal file
 class Source:
     """An image to be restored, and what its restored file is called."""
 
-    blob: str
+    read: Callable[[], bytes]
     name: str
 
 
@@ -44,11 +49,12 @@ def restore_images_job(installation: Installation, job: Job, run: JobRun) -> Pub
     """Restore the images that the job's spec names, and store the files."""
     spec, blobs = Restoration.model_validate(job.spec), installation.blobs
     with installation.database.read() as session:
-        model = session.get_one(ModelFile, (spec.model_id, "safetensors"))
-        sources = _sources(session, spec)
-    _, restorer = read_restorer(blobs.get(model.blob))
-    restore_images(blobs, job.id, spec, sources=sources, restorer=restorer, run=run)
-    file, media_type = _result(installation, job, spec, sources, run)
+        model = models.file(session, spec.model_id, "safetensors")
+        sources = _sources(session, blobs, spec)
+    _, restorer = read_restorer(models.read(blobs, spec.model_id, model))
+    parts = Parts(blobs, job.id, run.log)
+    restore_images(parts, spec, sources=sources, restorer=restorer, run=run)
+    file, media_type = _result(installation, job, spec, sources, parts=parts, run=run)
 
     def publish(session: Session, job: Job) -> None:
         artifacts.publish(session, job, kind=ARTIFACT, media_type=media_type, file=file)
@@ -57,8 +63,7 @@ def restore_images_job(installation: Installation, job: Job, run: JobRun) -> Pub
 
 
 def restore_images(
-    blobs: Blobs,
-    job_id: str,
+    parts: Parts,
     spec: Restoration,
     *,
     sources: Sequence[Source],
@@ -67,14 +72,13 @@ def restore_images(
 ) -> None:
     """Make the parts of the job that are not there yet."""
     restorer = restorer.to(_device())
-    before = parts.done(blobs, job_id)
     for position, source in enumerate(sources):
-        key = parts.key(job_id, position)
-        if key not in before:
+        there = parts.has(position)
+        if not there:
             try:
                 restored = restore_picture(
                     restorer,
-                    blobs.get(source.blob),
+                    source.read(),
                     format=spec.format,
                     quality=spec.quality,
                     on_tile=lambda _done, _total: heed(run.poll()),
@@ -84,47 +88,58 @@ def restore_images(
                 raise type(error)(f"{source.name}: {error.message}") from None
             for note in restored.notes:
                 run.log(f"{source.name}: {note}")
-            blobs.put(key, restored.content)
+            parts.put(position, restored.content)
         run.progress(scale=1, scales=1, step=position + 1, steps=len(sources))
         signal = run.poll()
         heed(signal)
-        if signal is Signal.CHECKPOINT and key not in before:
+        if signal is Signal.CHECKPOINT and not there:
             run.save_checkpoint(b"")  # the parts are all that it needs: this says that it gets on
 
 
 def _result(
-    installation: Installation, job: Job, spec: Restoration, sources: Sequence[Source], run: Run
+    installation: Installation,
+    job: Job,
+    spec: Restoration,
+    sources: Sequence[Source],
+    *,
+    parts: Parts,
+    run: Run,
 ) -> tuple[StoredFile, str]:
     """The one file, or the archive of all, with its media type."""
     blobs, key = installation.blobs, artifacts.blob_key(job, ARTIFACT)
     if spec.image_ids is not None and len(spec.image_ids) == 1:
-        return blobs.put(key, blobs.get(parts.key(job.id, 0))), MEDIA_TYPES[spec.format]
+        return blobs.put(key, parts.get(0)), MEDIA_TYPES[spec.format]
     # Where large files belong; a file without a name is gone with its process.
     with tempfile.TemporaryFile(dir=installation.settings.home_folder) as file:
-        _archive(blobs, job.id, [source.name for source in sources], file, run)
+        _archive(parts, [source.name for source in sources], file, run)
         return blobs.put_file(key, file), "application/zip"
 
 
-def _archive(blobs: Blobs, job_id: str, names: Sequence[str], file: BinaryIO, run: Run) -> None:
+def _archive(parts: Parts, names: Sequence[str], file: BinaryIO, run: Run) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for position, name in enumerate(names):
             heed(run.poll())
-            content = blobs.get(parts.key(job_id, position))
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), parts.get(position))
 
 
-def _sources(session: Session, spec: Restoration) -> list[Source]:
+def _sources(session: Session, blobs: Blobs, spec: Restoration) -> list[Source]:
     suffix = SUFFIXES[spec.format]
     if spec.dataset_id is not None:
         query = select(DatasetImage).where(DatasetImage.dataset_id == spec.dataset_id)
         pictures = list(session.scalars(query.order_by(DatasetImage.position)))
         names = unique([row.name for row in pictures], suffix)
-        return [Source(row.blob, name) for row, name in zip(pictures, names, strict=True)]
+        return [
+            Source(partial(datasets.read, blobs, row), name)
+            for row, name in zip(pictures, names, strict=True)
+        ]
     wanted = spec.image_ids or ()
     found = {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(wanted)))}
     images = [found[image_id] for image_id in wanted]
     names = unique([row.name or row.id for row in images], suffix)
-    return [Source(row.blob, name) for row, name in zip(images, names, strict=True)]
+    return [
+        Source(partial(catalogue.read, blobs, row), name)
+        for row, name in zip(images, names, strict=True)
+    ]
 
 
 def unique(names: Sequence[str], suffix: str) -> list[str]:

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.blobs import BlobMissingError, Blobs, StoredFile
-from services.errors import NotFoundError
+from services.blobs import Blobs, StoredFile
+from services.errors import FileMissingError, NotFoundError
 from services.restoration.spec import PictureFormat
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ def restore(
     """Restore `content`, an image of the catalogue, with the model that lies in `blobs`."""
     from services.restoration.picture import restore_picture
 
-    restorer = _restorer(blobs, model.blob)  # its name has its digest
+    restorer = _restorer(blobs, model)
     return restore_picture(restorer, content, format=file_format, quality=quality, decoded=True)
 
 
 @lru_cache(_KEPT_MODELS)
-def _restorer(blobs: str | Path, key: str) -> "Restorer":
+def _restorer(blobs: str | Path, model: StoredFile) -> "Restorer":
     from services.restorers.artefact import read_restorer
 
     try:
-        content = Blobs(blobs).get(key)
-    except BlobMissingError:
+        content = Blobs(blobs).read(model.blob, sha256=model.sha256, of="the model")
+    except FileMissingError:
         raise NotFoundError("the model's file is gone: it was deleted meanwhile") from None
     return read_restorer(content)[1]

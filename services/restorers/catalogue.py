@@ -22,5 +22,6 @@ list_models = _models.page
 rename = _models.rename
 files = _models.files
 file = _models.file
+read = _models.read
 delete = _models.delete
 free = _models.free

@@ -1,11 +1,12 @@
 """Files that nothing refers to: left by crashes, and removed without harm to what is under way.
 
 A file is stored before its row is written. So only those that are older than an hour are taken,
-and each is looked at once more where somebody might just be referring to it.
+and each is looked at once more where somebody might just be referring to it. With a database that
+is empty, or not the one of these files, all of them look like orphans: so many are not removed.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from itertools import groupby
 
@@ -15,14 +16,16 @@ from services.blobs import Blobs, Entry
 from services.database import Database
 from services.database.schema import Job, JobSample, now
 from services.datasets import catalogue as datasets
+from services.errors import ConflictError
 from services.images import catalogue as images
 from services.installation import Installation
 from services.jobs.lifecycle import TERMINAL
 from services.losses import catalogue as losses
 from services.restorers import catalogue as models
-from services.retention.references import References
+from services.retention.references import FOLDERS, References
 
 AGE = timedelta(hours=1)  # of a file that nobody is still writing a row for
+_FEW = 20  # files that may go, whatever share of all they are
 _log = logging.getLogger(__name__)
 
 
@@ -30,18 +33,30 @@ def find(installation: Installation) -> list[Entry]:
     """Files that nothing refers to, by key."""
     # Listed before the rows are read: what is old and needed has its row by then.
     entries = installation.blobs.entries("")
-    with installation.database.read() as session:
-        references = References.read(session)
-    before = now() - AGE
-    return [
-        entry for entry in entries if entry.modified < before and not references.needs(entry.key)
-    ]
+    references = _references(installation.database)
+    return [entry for entry in _old(entries) if not references.needs(entry.key)]
 
 
 def sweep(installation: Installation) -> list[Entry]:
-    """Remove the files that nothing refers to, and drafts; returns those that are gone."""
+    """As `remove`; where that refuses, the log says so and nothing is removed."""
+    try:
+        return remove(installation)
+    except ConflictError as error:
+        _log.error("%s", error.message)
+        return []
+
+
+def remove(installation: Installation, *, however_many: bool = False) -> list[Entry]:
+    """Remove the files that nothing refers to, and drafts; returns those that are gone.
+
+    Raises: ConflictError if they are so many that this cannot be the database of these files.
+    """
+    if not however_many:
+        _check_database(installation)
     installation.blobs.sweep_drafts(AGE)
-    datasets.release_ended(installation.database)
+    # Not before their files are old: what was reserved goes in the same sweep, or it would count
+    # as unknown to the database in the next.
+    datasets.release_ended(installation.database, before=now() - AGE)
     swept: list[Entry] = []
     for folder, entries in groupby(find(installation), key=lambda entry: _folder(entry.key)):
         swept += _remove(installation.database, installation.blobs, folder, list(entries))
@@ -49,6 +64,29 @@ def sweep(installation: Installation) -> list[Entry]:
         size = sum(entry.size for entry in swept) / 1e6
         _log.info("removed %d files that nothing refers to, %.1f MB", len(swept), size)
     return swept
+
+
+def _check_database(installation: Installation) -> None:
+    """Refuse to sweep where more than half of all files are unknown to the database."""
+    entries = installation.blobs.entries("")
+    references = _references(installation.database)
+    ours = sum(_folder(entry.key) in FOLDERS for entry in entries)
+    unknown = sum(not references.accounts_for(entry.key) for entry in _old(entries))
+    if unknown > max(_FEW, ours / 2):
+        raise ConflictError(
+            f"nothing is swept: {unknown} of {ours} files would go. Is this the database of these "
+            "files? If it is, remove them by `mdf storage --sweep --force`"
+        )
+
+
+def _references(database: Database) -> References:
+    with database.read() as session:
+        return References.read(session)
+
+
+def _old(entries: Iterable[Entry]) -> Iterator[Entry]:
+    before = now() - AGE
+    return (entry for entry in entries if entry.modified < before)
 
 
 def _remove(

@@ -36,6 +36,7 @@ _NAMING = (
 # Whose files have names that tell their job, and are made before the rows that name them.
 _OF_JOBS = frozenset({"checkpoints", "samples", "artifacts"})
 _OF_ROWS = frozenset({"images", "losses", "models", "uploads"})
+FOLDERS = _OF_JOBS | _OF_ROWS | {"datasets", "sheets", parts.FOLDER}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class References:
 
     named: frozenset[str]
     reserved: frozenset[str]
+    jobs: frozenset[str]
     unfinished: frozenset[str]
     unpublished: frozenset[str]
     datasets: frozenset[str]
@@ -66,10 +68,17 @@ class References:
         return cls(
             named=frozenset(named),
             reserved=frozenset(map(image_key, reserved)),
+            jobs=frozenset(states),
             unfinished=frozenset(job for job, state in states.items() if state not in TERMINAL),
             unpublished=frozenset(job for job, state in states.items() if state != State.SUCCEEDED),
             datasets=frozenset(session.scalars(select(Dataset.id))),
         )
+
+    def accounts_for(self, key: str) -> bool:
+        """Whether the file of that key is in use, or of a job that this database knows."""
+        folder, _, rest = key.partition("/")
+        of_job = folder in _OF_JOBS or folder == parts.FOLDER
+        return self.needs(key) or (of_job and rest.partition("/")[0] in self.jobs)
 
     def needs(self, key: str) -> bool:
         """Whether the file of that key is in use, or is none that this service has made."""

@@ -126,12 +126,14 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         try:
             addresses = await _in_thread(lambda: self._look_up(host, port))
         except (OSError, UnicodeError):
-            raise _UnreachableError(f"the name {host} cannot be resolved") from None
+            addresses = []
         allowed = [address for address in addresses if self._reach.allows(address)]
         if not allowed:
+            # The same for a name that is none: which ones there are inside is not told.
             raise _UnreachableError(
-                f"{host} leads into a network that may not be called: only addresses that the "
-                "whole Internet reaches may, and networks that the operator lists"
+                f"{host} cannot be resolved, or leads into a network that may not be called: "
+                "only addresses that the whole Internet reaches may, and networks that the "
+                "operator lists"
             )
         *others, last = allowed
         for address in others:

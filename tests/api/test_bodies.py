@@ -1,6 +1,7 @@
 """Bodies that are too large, from a real server: refused before they are parsed or even sent."""
 
 import asyncio
+import errno
 import io
 import socket
 import time
@@ -10,8 +11,9 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.datastructures import UploadFile
 
-from api import bodies
+from api import bodies, runtime
 from services.installation import Installation
 
 MEBIBYTE = 1 << 20
@@ -138,3 +140,69 @@ def test_a_form_has_no_field_that_nobody_reads(client, assert_problem) -> None:
         {"pointer": "/picture", "detail": "is not a known field"},
         {"pointer": "/alt", "detail": "is not a known field"},
     ]
+
+
+FORMS = ("/v1/images", "/v1/losses/import", "/v1/models/import", "/v1/models/model_0/restore")
+
+
+@pytest.mark.parametrize("path", [*FORMS, "/v1/jobs"])
+def test_who_lacks_the_scope_is_told_so_before_a_body_comes(live, make_key, path: str) -> None:
+    make_key("admin")
+    kind = "application/json" if path == "/v1/jobs" else "multipart/form-data; boundary=x"
+    head = (
+        f"POST {path} HTTP/1.1\nHost: localhost\nContent-Type: {kind}\nContent-Length: 9000\n"
+        f"Authorization: {make_key('read')['Authorization']}\n"
+    )
+    assert raw(live.url, head).startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_file_that_the_disk_has_no_room_for_does_not_come(
+    live, installation: Installation, path: str
+) -> None:
+    installation.blobs._floor = 1 << 60
+    head = (
+        f"POST {path} HTTP/1.1\nHost: localhost\nContent-Length: 9000\n"
+        "Content-Type: multipart/form-data; boundary=x\n"
+    )
+    answer = raw(live.url, head)
+    assert answer.startswith(b"HTTP/1.1 507 ")
+    assert b'"code": "disk_full"' in answer
+
+
+def test_a_temporary_folder_that_is_full_is_told(
+    client, monkeypatch: pytest.MonkeyPatch, assert_problem
+) -> None:
+    async def refuse(self: UploadFile, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(UploadFile, "write", refuse)
+    answer = client.post("/v1/images", files={"file": ("x.png", b"anything")})
+    assert "has no room" in str(assert_problem(answer, 507, "disk_full")["detail"])
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_forms_have_so_much_room_and_no_more(client, assert_problem, declared: bool) -> None:
+    forms, settings = client.app.state.runtime.forms, client.app.state.runtime.installation.settings
+    room = runtime.FORMS_OF_OWNER * bodies.largest_form(settings)
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\r\n--x--\r\n'
+    largest = len(body) if declared else settings.max_upload_bytes + bodies.MULTIPART_BYTES
+
+    def send() -> httpx.Response:
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        content = body if declared else iter([body])
+        return client.post("/v1/images", content=content, headers=headers)
+
+    with forms.taken_by("local", room - largest + 1):
+        refused = send()
+        assert_problem(refused, 503, "unavailable")
+        assert refused.headers["retry-after"] == "5"
+    for _ in range(2):  # what it took is given back
+        with forms.taken_by("local", room - largest), forms.taken_by("anna", room):
+            assert_problem(send(), 422, "bad_image")
+
+
+@pytest.mark.parametrize("task", ["[" * 65 + "]" * 65, "[" + "1," * 20_000 + "1]"])
+def test_json_within_a_form_has_the_same_limits(client, assert_problem, task: str) -> None:
+    files = {"file": ("x.pth", b"anything"), "task": (None, task)}
+    assert_problem(client.post("/v1/losses/import", files=files), 400, "bad_request")

@@ -1,5 +1,6 @@
 """The connection beneath the requests: what is no HTTP/1.1 is refused, and silence ends."""
 
+import json
 import socket
 import time
 from contextlib import suppress
@@ -56,7 +57,14 @@ def raw(live, request: bytes, *, seconds: float = 5.0) -> bytes:
 def test_what_is_no_request_is_refused_and_the_connection_closed(live, request_: bytes) -> None:
     answer = raw(live, request_)
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.endswith(b"Invalid HTTP request received.")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert {
+        b"content-type: application/problem+json",
+        b"connection: close",
+        b"x-content-type-options: nosniff",
+        b"cache-control: no-store",
+    } <= set(head.split(b"\r\n"))
+    assert json.loads(body)["code"] == "bad_request"
     assert httpx.get(f"{live.url}/healthz").status_code == 200
 
 

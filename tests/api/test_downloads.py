@@ -124,6 +124,16 @@ def test_a_file_that_is_gone_is_not_found(
     assert_problem(httpx.get(content_url), 404, "not_found")
 
 
+def test_a_file_that_is_cut_short_is_told_before_the_answer_begins(
+    content_url: str, installation: Installation, assert_problem
+) -> None:
+    (key,) = installation.blobs.keys("images")
+    installation.blobs.put(key, installation.blobs.get(key)[:100])
+    for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=200-300"}):
+        told = assert_problem(httpx.get(content_url, headers=headers), 500, "internal")
+        assert "the file is damaged: upload it again" in told["detail"]
+
+
 def fetch(installation: Installation, file: StoredFile, wanted: str) -> tuple[int, bytes]:
     request = Request(
         {

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from api import errors
-from api.bodies import parse_json
+from api.bodies import MAX_JSON_DEPTH, MAX_JSON_VALUES, parse_json
 from services.errors import ServiceError
 from services.images import catalogue
 
@@ -57,6 +57,14 @@ BAD_JSON = {
     "Infinity": (b'{"priority": -Infinity}', 400, "bad_request"),
     "1e999": (b'{"priority": 1e999}', 400, "bad_request"),
     "endless integer": (b'{"priority": ' + b"9" * 5000 + b"}", 400, "bad_request"),
+    "too many values": (b"[" + b"1," * 20_000 + b"1]", 400, "bad_request"),
+    "too many fields": (
+        json.dumps({str(place): place for place in range(6000)}).encode(),
+        *(400, "bad_request"),
+    ),
+    "too many empty lists": (b"[" + b"[]," * 9000 + b"1]", 400, "bad_request"),
+    "a name without end": (b'{"' + b"x" * 201 + b'": 1}', 400, "bad_request"),
+    "an integer that no float holds": (b"1" * 310, 400, "bad_request"),
     "deep": (b"[" * 100_000, 400, "bad_request"),
     "deep and closed": (b"[" * 100_000 + b"]" * 100_000, 400, "bad_request"),
     "wrong UTF-8": (b'{"name": "\xff"}', 400, "bad_request"),
@@ -81,6 +89,64 @@ def test_bodies_that_are_no_json_object(client: TestClient, assert_problem, kind
 
 def test_the_name_of_the_nul_character_is_no_nul() -> None:
     assert parse_json(rb'{"name": "\\u0000"}') == {"name": "\\u0000"}
+
+
+def test_json_is_taken_up_to_its_limits() -> None:
+    values = [1] * (MAX_JSON_VALUES - 1)
+    assert parse_json(json.dumps(values).encode()) == values
+    signs_in_text = {"name": '",:[{\\' * MAX_JSON_VALUES}
+    assert parse_json(json.dumps(signs_in_text).encode()) == signs_in_text
+    for begin, end in (("[", "]"), ('{"a":', "}")):
+        deep = begin * MAX_JSON_DEPTH + "1" + end * MAX_JSON_DEPTH
+        assert json.dumps(parse_json(deep.encode())).replace(" ", "") == deep
+        with pytest.raises(HTTPException, match="at most 64 levels"):
+            parse_json((begin + deep + end).encode())
+    with pytest.raises(HTTPException, match="at most 10000 values"):
+        parse_json(json.dumps([*values, 1]).encode())
+
+
+def test_what_is_too_much_is_not_even_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json, "loads", pytest.fail)
+    for each in (b"1,", b"1.5,", b"[],", b'{"a":1},', b'"a,",', rb'"\"",', b"[", b'{"":'):
+        with pytest.raises(HTTPException, match="holds too much"):
+            parse_json(b"[" + each * 200_000)
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/datasets", "/v1/webhooks"])
+@pytest.mark.parametrize("depth", [65, 320, 950])
+def test_deep_json_has_no_digest(client: TestClient, assert_problem, path: str, depth: int) -> None:
+    deep = '{"name": ' + "[" * depth + "]" * depth + "}"
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "deep"}
+    problem = assert_problem(client.post(path, content=deep, headers=headers), 400, "bad_request")
+    assert "nested too deeply" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "named", "unlisted"),
+    [
+        ({"seed_image_ids": [1] * 9000}, "seed_image_ids.0", 8902),
+        ({str(place): 1 for place in range(4000)}, "is not a known field", 3902),
+        ({"recipe": {str(place): 1 for place in range(150)}}, "recipe.0", 52),
+    ],
+)
+def test_of_many_faults_a_hundred_are_told(
+    client: TestClient, assert_problem, body: dict[str, object], named: str, unlisted: int
+) -> None:
+    answer = client.post("/v1/jobs", json=body)
+    problem = assert_problem(answer, 422, "bad_input")
+    assert len(problem["errors"]) == 100  # type: ignore[arg-type]
+    assert named in answer.text
+    assert problem["detail"].endswith(  # type: ignore[attr-defined]
+        f"; and {97 + unlisted} more, of which {unlisted} are not listed"
+    )
+    assert len(answer.content) < 20_000
+
+
+def test_all_of_few_faults_are_told(client: TestClient, assert_problem) -> None:
+    body = {"seed_image_ids": [1] * 16}
+    problem = assert_problem(client.post("/v1/jobs", json=body), 422, "bad_input")
+    assert len(problem["errors"]) == 17  # type: ignore[arg-type]
+    assert problem["detail"].endswith("; and 14 more")  # type: ignore[attr-defined]
 
 
 def test_json_under_another_name_is_refused(client: TestClient, assert_problem) -> None:

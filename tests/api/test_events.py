@@ -98,6 +98,20 @@ def test_a_client_that_comes_back_misses_nothing(
     assert follow(f"{url}?after=602") == []
 
 
+def test_who_has_seen_more_than_there_is_begins_anew(
+    live, installation: Installation, job: str, write
+) -> None:
+    """As after a restore from a backup."""
+    write(3)
+    url = f"{live.url}/v1/jobs/{job}/events"
+    with httpx.stream("GET", url, headers=SSE | {"Last-Event-ID": "7000"}, timeout=5) as answer:
+        events = parsed(answer.iter_lines())
+        assert [next(events)["seq"] for _ in range(4)] == [1, 2, 3, 4]
+        end(installation, job)
+        assert [event["seq"] for event in events] == [5]
+    assert follow(url, **{"Last-Event-ID": "7000"}) == []  # it has ended: nothing is to come
+
+
 def test_a_job_that_was_retried_goes_on(live, installation: Installation, job: str) -> None:
     end(installation, job)
     with installation.database.write() as session:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from api.app import create_app
 from services import keys
@@ -162,6 +163,82 @@ def test_logging_in_is_limited_too(client: TestClient, make_key: MakeKey) -> Non
     wrong = {"api_key": "mdf_" + "0" * 32 + "_" + "x" * 43}
     answers = [client.post("/v1/session", json=wrong).status_code for _ in range(4)]
     assert answers == [401] * 3 + [429]
+
+
+def test_logging_in_counts_as_a_request_of_the_key(
+    keeper: str, client: TestClient, make_key: MakeKey, assert_problem: Problem
+) -> None:
+    hasty = make_key("admin", requests_per_minute=3)
+    wanted = {"api_key": hasty["Authorization"].removeprefix("Bearer ")}
+    answers = [client.post("/v1/session", json=wanted) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [201] * 3 + [429]
+    refusal = assert_problem(answers[-1], 429, "rate_limited")
+    assert refusal["detail"] == (
+        "this API key may send 3 requests a minute (requests_per_minute): try again in 20 s"
+    )
+    assert answers[-1].headers["Retry-After"] == "20"
+    assert "set-cookie" not in answers[-1].headers
+    client.cookies.clear()
+    assert client.get("/v1/jobs", headers=hasty).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "refusal"),
+    [
+        ("/runs", "*/*", 401),
+        ("/runs", "text/html", 303),  # to log in
+        ("/no/such/path", "*/*", 401),
+        ("/metrics", "*/*", 401),
+    ],
+)
+def test_keys_are_guessed_nowhere(
+    client: TestClient, make_key: MakeKey, path: str, accept: str, refusal: int
+) -> None:
+    make_key("admin")
+    answers = [
+        client.get(
+            path,
+            headers={"Authorization": f"Bearer mdf_{n:032x}_{'x' * 43}", "Accept": accept},
+            follow_redirects=False,
+        ).status_code
+        for n in range(5)
+    ]
+    assert answers == [refusal] * 3 + [429] * 2
+
+
+def test_connections_are_no_place_to_guess_keys(client: TestClient, make_key: MakeKey) -> None:
+    right = make_key("admin")
+    for n in range(3):
+        wrong = {"Authorization": f"Bearer mdf_{n:032x}_{'x' * 43}"}
+        with (
+            pytest.raises(WebSocketDisconnect) as refused,
+            client.websocket_connect("/_nicegui_ws/socket.io/", headers=wrong),
+        ):
+            pass
+        assert refused.value.code == 1008
+    assert client.get("/v1/jobs", headers=right).status_code == 429
+    with (
+        pytest.raises(WebSocketDisconnect) as refused,
+        client.websocket_connect("/_nicegui_ws/socket.io/", headers=right),
+    ):
+        pass
+    assert refused.value.code == 1008
+
+
+def test_what_is_for_everybody_is_answered_to_those_who_guess(
+    client: TestClient, make_key: MakeKey
+) -> None:
+    make_key("admin")
+    wrong = {"Authorization": f"Bearer mdf_{'0' * 32}_{'x' * 43}"}
+    for path in ("/healthz", "/v1/jobs", "/v1/jobs", "/v1/jobs", "/v1/jobs", "/healthz", "/login"):
+        answer = client.get(path, headers=wrong)
+    assert answer.status_code == 200
+
+
+def test_what_is_no_key_is_no_guess(client: TestClient, make_key: MakeKey) -> None:
+    make_key("admin")
+    of_a_proxy = {"Authorization": "Basic YW5uYTpzM2NyM3Q=", "Cookie": "mdf_session=old"}
+    assert {client.get("/v1/jobs", headers=of_a_proxy).status_code for _ in range(8)} == {401}
 
 
 def test_a_known_key_is_known_no_more_once_it_is_revoked(

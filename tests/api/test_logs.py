@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from services.database.schema import Image, Job
 from services.installation import Installation
@@ -65,6 +70,25 @@ def ask(port: int, image: Image) -> None:
     with socket.create_connection(("127.0.0.1", port)) as raw:
         raw.sendall(f"{FORGED}\r\n{FORGED}\r\n\r\n".encode())
         raw.recv(1000)
+    for nonsense in (b"x", b"\xff"):
+        talk_nonsense(f"127.0.0.1:{port}", nonsense)
+
+
+def talk_nonsense(own: str, nonsense: bytes) -> None:
+    """Say what no page says over the connection of one."""
+    page = httpx.get(f"http://{own}/", headers={"Accept": "text/html"}, trust_env=False).text
+    (client_id,) = re.findall(r"'client_id': '([0-9a-f-]{36})'", page)
+    query = f"EIO=4&transport=websocket&client_id={client_id}&tab_id=t&document_id=d"
+    with connect(
+        f"ws://{own}/_nicegui_ws/socket.io/?{query}&next_message_id=0",
+        origin=Origin(f"http://{own}"),
+        proxy=None,
+    ) as connection:
+        connection.send("40")
+        connection.send(nonsense, text=True)
+        with suppress(ConnectionClosed):
+            while True:
+                connection.recv(5)
 
 
 def test_every_line_is_json_and_a_requests_lines_name_it(
@@ -77,6 +101,7 @@ def test_every_line_is_json_and_a_requests_lines_name_it(
     (strange,) = [line for line in log if "forged" in str(line["message"]) and "404" in str(line)]
     assert str(strange["request_id"]).isalnum()
     assert "hidden" not in str(log)
+    assert not [line for line in log if "exception" in line]
     with installation.database.read() as session:
         (job,) = session.query(Job).all()
     assert (job.request_id, job.trace) == ("mine-1", None)

@@ -345,10 +345,10 @@ def test_work_that_takes_too_long_is_ended_and_the_next_is_done() -> None:
 
     async def work() -> int:
         bench = Workbench(threads=1, seconds=1)
-        async with bench:
+        async with bench.turn("anna"):
             with pytest.raises(BadInputError, match="more than 1 s"):
                 await bench.run(time.sleep, 30)
-        async with bench:
+        async with bench.turn("anna"):
             result = await bench.run(abs, -3)
         bench.close()
         return result
@@ -359,7 +359,7 @@ def test_work_that_takes_too_long_is_ended_and_the_next_is_done() -> None:
 def test_a_process_that_was_lost_meanwhile_is_not_blamed_on_the_next_work() -> None:
     async def work() -> int:
         bench = Workbench(threads=1)
-        async with bench:
+        async with bench.turn("anna"):
             await bench.run(abs, -1)
             assert bench._pid is not None
             os.kill(bench._pid, signal.SIGKILL)
@@ -376,52 +376,11 @@ def test_a_process_that_does_not_start_is_no_fault_of_the_work(
     monkeypatch.setattr(workbench, "_settle", os._exit)
 
     async def work() -> None:
-        async with Workbench(threads=1) as bench:
+        async with Workbench(threads=1).turn("anna") as bench:
             with pytest.raises(UnavailableError, match="cannot start its process"):
                 await bench.run(abs, -3)
 
     asyncio.run(work())
-
-
-def test_few_wait_for_the_process_and_the_rest_are_told_to_come_again(
-    client: TestClient, loss: dict, assert_problem
-) -> None:
-    bench = client.app.state.runtime.workbench  # type: ignore[attr-defined]  # our app
-    bench._waiting = workbench.WAITING
-    try:
-        image = upload(client, PHOTO)
-        wanted = {"image_id": image, "reference_image_id": image}
-        for url, content in (
-            (f"/v1/losses/{loss['id']}/compare", {"json": wanted}),
-            ("/v1/losses/import", {"files": {"file": ("x.safetensors", ARTEFACT)}}),
-            ("/v1/images/synthesize", {"json": {"kind": "pink-noise", "width": 32, "height": 32}}),
-        ):
-            answer = client.post(url, **content)
-            assert_problem(answer, 503, "unavailable")
-            assert answer.headers["retry-after"] == "5"
-    finally:
-        bench._waiting = 0
-
-
-def test_turns_are_taken_in_order_and_are_bounded() -> None:
-    async def work() -> list[int]:
-        bench, done = Workbench(threads=1), []
-
-        async def one(number: int) -> None:
-            async with bench:
-                await asyncio.sleep(0)
-                done.append(number)
-
-        async with bench:
-            waiting = [asyncio.create_task(one(number)) for number in range(workbench.WAITING)]
-            await asyncio.sleep(0)
-            with pytest.raises(UnavailableError, match="try again"):
-                await asyncio.wait_for(one(-1), 5)
-        await asyncio.gather(*waiting)
-        await one(9)
-        return done
-
-    assert asyncio.run(work()) == [0, 1, 2, 3, 9]
 
 
 # Takes the file's loss away: it comes last.

@@ -4,11 +4,14 @@ import io
 import json
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from skimage import data
+
+from services.installation import Installation
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:96, :128])  # as the fixture has uploaded it
 PART = {"left": 8, "top": 16, "width": 64, "height": 48}
@@ -42,6 +45,36 @@ def test_a_part_is_distorted(client: TestClient, image_id: str) -> None:
         return float(np.abs(pixels(answer.content).astype(int) - PHOTO[16:64, 8:72]).mean())
 
     assert difference(0) > 15 > 4 > difference(1)
+
+
+def test_a_damaged_file_is_told_and_mended_by_an_upload(
+    client: TestClient, installation: Installation, image_id: str, assert_problem
+) -> None:
+    (key,) = installation.blobs.keys("images")
+    png = installation.blobs.get(key)
+    task = {**PART, "task": json.dumps({"kind": "jpeg", "quality": [1, 100]})}
+    file = {"file": ("a.png", png)}
+    permutation = {"kind": "pyramid-permutation", "image_id": image_id}
+
+    def answers() -> list[httpx.Response]:
+        return [
+            client.get(f"/v1/images/{image_id}/preview"),
+            client.get(f"/v1/images/{image_id}/distorted", params=task),
+            client.post(f"/v1/images/{image_id}/measure", files=file),
+            client.post("/v1/images/synthesize", json=permutation),
+        ]
+
+    installation.blobs.put(key, png[:-100])
+    for answer in answers():
+        told = assert_problem(answer, 500, "internal")
+        assert told["detail"].startswith(f"the file of image {image_id} is damaged: upload it")
+    installation.blobs.delete(key)
+    for answer in answers():
+        told = assert_problem(answer, 404, "not_found")
+        assert told["detail"].startswith(f"the file of image {image_id} is missing: upload it")
+    again = client.post("/v1/images", files=file)
+    assert (again.status_code, again.json()["id"]) == (200, image_id)
+    assert [answer.status_code for answer in answers()] == [200, 200, 200, 201]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Restoring one image over HTTP: at once from the warm process, or by a job."""
 
+import asyncio
 import io
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from services.installation import Installation
 from services.restoration import warm
 from services.restoration.picture import restore_picture
 from services.restorers.artefact import read_restorer
+from services.turns import Turns
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:96, :128])
 AT_ONCE = {"Prefer": "wait=60"}
@@ -131,7 +133,8 @@ def test_who_would_wait_too_long_gets_a_job(
     client: TestClient, restore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = client.app.state.runtime.restorers  # type: ignore[attr-defined]  # our app
-    monkeypatch.setattr(bench, "_waiting", 100)
+    monkeypatch.setattr(bench, "_turns", turns := Turns(waiting=0, of_owner=0))
+    asyncio.run(turns.take("somebody"))
     assert restore(**AT_ONCE).status_code == 202
 
 

@@ -1,12 +1,15 @@
 """Pages of the studio, and their connections: who gets them, and what they tell browsers."""
 
+import gc
 import html
 import json
 import logging
 import re
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,10 +19,11 @@ from fastapi.testclient import TestClient
 from nicegui import Client
 from nicegui import __version__ as nicegui_version
 from sqlalchemy.exc import OperationalError
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from api.studio import frame
+from api.access import FREE
+from api.studio import frame, hosting, page_connections
 
 Keys = Callable[..., dict[str, str]]
 HTML = {"Accept": "text/html"}
@@ -171,6 +175,51 @@ def test_scripts_are_for_everybody_and_kept_as_long_as_they_are_right(
             assert kept in answer.headers["cache-control"], path
 
 
+NO_SCRIPTS = [
+    *(
+        "nothing",
+        "static/nothing.js",
+        "libraries/nothing.js",
+        "components/nothing.js",
+        "",
+        "static",
+    ),
+    *("resources/nothing/x", "dynamic_resources/nothing", "esm/nothing/x"),
+]
+
+
+def test_a_script_that_is_not_there_is_refused_as_all_else_is(
+    client: TestClient, make_key: Keys, assert_problem
+) -> None:
+    make_key("admin")
+    before = set(Client.instances)
+    for path in NO_SCRIPTS:
+        for method in ("GET", "POST"):
+            address = f"/_nicegui/{nicegui_version}/{path}"
+            answer = client.request(method, address, headers=HTML, follow_redirects=False)
+            assert_problem(answer, 404, "not_found")
+            assert answer.headers["cache-control"] == "no-store", "it may be there tomorrow"
+    assert set(Client.instances) == before, "a page for who knows whom"
+
+
+def test_a_script_has_a_head(live) -> None:
+    path = f"/_nicegui/{nicegui_version}/components/nothing.js"
+    assert httpx.head(f"{live.url}{path}").status_code == 404
+    page = httpx.get(f"{live.url}/", headers=HTML).text
+    (path, *_) = re.findall(r'"(/_nicegui/[^"]+/components/[^"]+)"', page)
+    head = httpx.head(f"{live.url}{path}")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_who_is_not_let_in_makes_no_page(client: TestClient, make_key: Keys) -> None:
+    make_key("admin")
+    before = set(Client.instances)
+    for path in (*FREE, "/login/", "/login?next=/runs", "/runs", "/nowhere", "/v1/session"):
+        for method in ("GET", "HEAD", "POST", "OPTIONS"):
+            client.request(method, path, headers=HTML, follow_redirects=False)
+            assert set(Client.instances) == before, f"{method} {path}"
+
+
 def test_the_login_page_may_use_nothing_but_its_own(client: TestClient, make_key: Keys) -> None:
     make_key("admin")
     page = client.get("/login")
@@ -184,35 +233,44 @@ def test_the_login_page_may_use_nothing_but_its_own(client: TestClient, make_key
 
 
 @contextmanager
-def talk(url: str, page: str, *, host: str = "", **headers: str) -> Iterator[ClientConnection]:
-    """Connect as a page's script does, by another name for the host; raises InvalidStatus."""
-    query = urlencode(
-        {
-            "EIO": 4,
-            "transport": "websocket",
-            "client_id": page,
-            "implicit_handshake": "true",
-            "document_id": "d",
-            "tab_id": "t",
-            "next_message_id": 0,
-        }
-    )
+def talk(
+    url: str,
+    page: str,
+    *,
+    host: str = "",
+    query: Mapping[str, object | None] = MappingProxyType({}),
+    path: str = "/_nicegui_ws/socket.io/",
+    opening: str = "40",
+    **headers: str,
+) -> Iterator[ClientConnection]:
+    """Connect as a page's script does, but for what is given; raises InvalidStatus."""
+    usual: dict[str, object | None] = {
+        "EIO": 4,
+        "transport": "websocket",
+        "client_id": page,
+        "implicit_handshake": "true",
+        "document_id": "d",
+        "tab_id": "t",
+        "next_message_id": 0,
+    }
+    asked = {name: value for name, value in (usual | {**query}).items() if value is not None}
     own = url.removeprefix("http://")
     with connect(
-        f"ws://{host or own}/_nicegui_ws/socket.io/?{query}",
+        f"ws://{host or own}{path}?{urlencode(asked)}",
         sock=socket.create_connection(own.split(":")),
         additional_headers=headers,
         proxy=None,
     ) as connection:
         assert str(connection.recv(5)).startswith("0{")
-        connection.send("40")
-        assert str(connection.recv(5)).startswith("40{")
+        connection.send(opening)
+        if opening == "40":
+            assert str(connection.recv(5)).startswith("40{")
         yield connection
 
 
-def refused(url: str, page: str, **headers: str) -> bool:
+def refused(url: str, page: str, **asked: Any) -> bool:
     try:
-        with talk(url, page, **headers):
+        with talk(url, page, **asked):
             return False
     except InvalidStatus as refusal:
         return refusal.response.status_code == 403
@@ -288,8 +346,8 @@ def test_what_no_page_says_is_heard_and_does_nothing(
     said = {"client_id": page, "level": "error", "message": "forged line", "id": 4}
     with talk(live.url, page, Origin=live.url) as connection, caplog.at_level(logging.WARNING):
         for message in (
-            *(["event"], ["event", []], ["event", {}], ["event", 4], ["handshake", {}]),
-            *(["log", said], ["log"], ["event", said], ["event", {**said, "listener_id": "none"}]),
+            *(["event", {}], ["handshake", {}], ["log", {}], ["log", said]),
+            *(["event", said], ["event", {**said, "listener_id": "none"}]),
             *(["event", {**said, "args": 4}], ["event", {**said, "args": ["{"]}]),
             *(["ack", {"client_id": page}], ["javascript_response", {"client_id": page}]),
         ):
@@ -298,6 +356,131 @@ def test_what_no_page_says_is_heard_and_does_nothing(
         while not str(connection.recv(5)).startswith("430"):
             pass
     assert not caplog.records
+
+
+@contextmanager
+def a_quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing fails, in tasks that nobody awaits either, and nobody writes beside our log."""
+    with caplog.at_level(logging.WARNING):
+        yield
+        gc.collect()
+    assert not caplog.records
+    for name in ("engineio.server", "socketio.server", "nicegui"):
+        assert not logging.getLogger(name).handlers
+
+
+DEEP = "[" * 900 + "]" * 900
+NOT_SAID = [
+    *("", "x", "9", "1", "2", "2probe", "5", "6", "4", "4[", "bAAAA", b"", b"bytes", b"\4bytes"),
+    *("40", '40{"a":1}', "40/foo,", "41", "42", "42[]", "42{}", "42[4]", "43[]", '43999["x"]'),
+    *("44{}", '42["event"', '42["event"]', '42["event",{},{}]', f'42["event",{DEEP}]'),
+    *(
+        '42["disconnect",1]',
+        '42["connect",{}]',
+        '42["*",{}]',
+        '42["nothing",{}]',
+        "42" + "[" * 3000,
+    ),
+    *('42/foo,["event",{}]', f'42{"9" * 200}["event",{{}}]', '4²["event",{}]', '42²["event",{}]'),
+    *('451-["event",{"_placeholder":true,"num":0}]', '461-["event",{"_placeholder":true,"num":0}]'),
+    '4599999999-["event",{"_placeholder":true,"num":0}]',
+]
+
+
+def test_a_connection_ends_with_what_no_page_says(live, caplog: pytest.LogCaptureFixture) -> None:
+    page = client_id(httpx.get(f"{live.url}/", headers=HTML))
+    with a_quiet_log(caplog):
+        for message in NOT_SAID:
+            with talk(live.url, page, Origin=live.url) as connection:
+                connection.send(message)
+                assert has_ended(connection), message
+        for message in ("3", "40"):
+            with talk(live.url, page, opening=message, Origin=live.url) as connection:
+                connection.send('420["event",{}]')
+                assert has_ended(connection) == (message == "3"), "nothing before the opening"
+
+
+def has_ended(connection: ClientConnection) -> bool:
+    try:
+        while not str(connection.recv(5)).startswith("430"):
+            pass
+    except ConnectionClosed:
+        return True
+    return False
+
+
+def test_a_connection_that_no_page_asks_for_is_refused(
+    live, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = client_id(httpx.get(f"{live.url}/", headers=HTML))
+    with a_quiet_log(caplog):
+        for name in ("EIO", "transport", "client_id", "tab_id", "document_id", "next_message_id"):
+            assert refused(live.url, page, query={name: None}, Origin=live.url), name
+        for query in (
+            *({"EIO": 3}, {"transport": "polling"}, {"sid": "x"}, {"j": "x"}, {"tab_id": "t" * 99}),
+            *({"next_message_id": "zz"}, {"next_message_id": "9" * 4500}),
+        ):
+            assert refused(live.url, page, query=query, Origin=live.url), query
+        for path in ("/_nicegui_ws/", "/_nicegui_ws/socket.io", "/_nicegui_ws/x", "/"):
+            assert refused(live.url, page, path=path, Origin=live.url), path
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_there_is_no_way_to_talk_but_a_websocket(
+    client: TestClient, assert_problem, method: str
+) -> None:
+    page = client_id(client.get("/", headers=HTML))
+    query = urlencode({"EIO": 4, "transport": "polling", "client_id": page})
+    address = f"/_nicegui_ws/socket.io/?{query}"
+    assert_problem(client.request(method, address, headers=HTML), 404, "not_found")
+    assert "transports: ['websocket']," in client.get("/", headers=HTML).text
+
+
+def test_a_connection_is_heard_no_faster_than_people_act(
+    live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_connections, "BURST", 50)
+    monkeypatch.setattr(page_connections, "MESSAGES_PER_SECOND", 50)
+    page = client_id(httpx.get(f"{live.url}/", headers=HTML))
+    with talk(live.url, page, Origin=live.url) as connection:
+
+        def seconds(*messages: str) -> float:
+            began = time.monotonic()
+            for message in (*messages, '420["event",{}]'):
+                connection.send(message)
+            while not str(connection.recv(10)).startswith("430"):
+                pass
+            return time.monotonic() - began
+
+        light, heavy = '42["event",{}]', f'42["event",{{"x":"{"x" * 490_000}"}}]'
+        assert seconds(*[light] * 40) < 0.7
+        assert 0.7 < seconds(*[light] * 50) < 2
+        assert seconds(heavy) > 0.7, "a long one counts as several"
+
+
+def test_what_a_browser_makes_fail_is_logged_once_a_minute(
+    live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = httpx.get(f"{live.url}/runs", headers=HTML)
+    theme = re.search(r'"([0-9]+)":\{"tag":"select".+?"listener_id":"([^"]+)"', text.text)
+    assert theme is not None
+    page = client_id(text)
+    said = {"client_id": page, "id": int(theme[1]), "listener_id": theme[2]}
+    with talk(live.url, page, Origin=live.url) as connection, caplog.at_level(logging.WARNING):
+
+        def fail(*wrong: str) -> int:
+            caplog.clear()
+            for each in wrong:
+                connection.send(f"42{json.dumps(['event', {**said, 'args': [each]}])}")
+            connection.send('420["event",{}]')
+            while not str(connection.recv(5)).startswith("430"):
+                pass
+            return len(caplog.records)
+
+        assert fail("{}", "{}", "[]", "{}") == 1
+        assert fail("{}") == 0
+        monkeypatch.setattr(hosting, "FAILURE_SECONDS", 0.0)
+        assert fail("{}") == 1
 
 
 def test_a_page_whose_session_has_ended_leads_to_the_login_once(

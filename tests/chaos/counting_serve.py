@@ -13,5 +13,5 @@ if __name__ == "__main__":
     for worker in stack._workers:
         options = worker.command[worker.command.index("workers") + 1 :]
         worker.command = (sys.executable, str(WORKER), *options)
-    with stack:
+    with stack.heeding_signals(), stack:
         stack.wait()

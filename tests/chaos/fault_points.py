@@ -138,11 +138,11 @@ SLOT_FAULTS = {
 }
 JOB_FAULTS = {
     "before the first write": Fault(JobRun, "__init__", _own_job),
-    "before the checkpoint": Fault(Blobs, "put", _in("checkpoints")),
+    "before the checkpoint": Fault(Blobs, "put_sealed", _in("checkpoints")),
     "checkpoint half written": HalfWritten("checkpoints"),
     "checkpoint not renamed": Fault(Path, "replace", _in("checkpoints")),
     "checkpoint renamed": Fault(Path, "replace", _in("checkpoints"), after=True),
-    "before the checkpoint's row": Fault(Blobs, "put", _in("checkpoints"), after=True),
+    "before the checkpoint's row": Fault(Blobs, "put_sealed", _in("checkpoints"), after=True),
     "checkpoint's row not committed": Fault(lifecycle, "record", _checkpoint_event, after=True),
     "old checkpoint not deleted": Fault(Blobs, "delete", _in("checkpoints")),
     "old checkpoint deleted": Fault(Blobs, "delete", _in("checkpoints"), after=True),

@@ -1,19 +1,24 @@
 """A backup holds one state of the installation, whole; a restore makes it again, or nothing."""
 
+import fcntl
 import io
 import json
+import os
 import stat
 import tarfile
+from contextlib import contextmanager
 from datetime import timedelta
+from operator import attrgetter
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from skimage import data
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from services import browser_sessions, keys
 from services.access import LOCAL, Caller
-from services.backup import BackupError, back_up, restore
+from services.backup import BackupError, back_up, clear_home, restore
 from services.database.schema import Artifact, Image, Job, JobSample, Worker, now
 from services.datasets import catalogue as datasets
 from services.errors import ConflictError, DiskFullError
@@ -199,6 +204,71 @@ def test_what_a_killed_restore_has_left_is_in_nobodys_way(
     assert sorted(path.name for path in elsewhere.home_folder.iterdir()) == ["blobs", "mdf.sqlite"]
 
 
+def test_what_a_killed_backup_has_left_goes_with_the_next_of_that_name(
+    installation, settings, archive
+):
+    left = archive.with_name(".mdf.tar-draft-abc")
+    other = archive.with_name(".other.tar-draft-abc")
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "archive").write_bytes(b"half")
+    back_up(settings, archive)
+    assert sorted(path.name for path in archive.parent.iterdir()) == [other.name, "home", "mdf.tar"]
+
+
+def test_what_another_process_is_at_work_on_stays(installation, settings, elsewhere, archive):
+    draft = archive.with_name(".mdf.tar-draft-abc")
+    staging = elsewhere.home_folder / ".restore-0"
+    with held(draft), held(staging):
+        back_up(settings, archive)
+        assert draft.is_dir()
+        with pytest.raises(ConflictError, match=r"another restore works in .*\.restore-0"):
+            restore(elsewhere, archive)
+        clear_home(elsewhere.home_folder)
+        assert staging.is_dir()
+    clear_home(elsewhere.home_folder)
+    assert list(elsewhere.home_folder.iterdir()) == []
+
+
+@contextmanager
+def held(folder):
+    """As another process holds the folder that it works in."""
+    folder.mkdir(parents=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(("after", "left"), [("rename", []), ("link", ["blobs", "mdf.sqlite"])])
+def test_an_interrupt_while_files_get_their_places_leaves_all_or_nothing(
+    installation, settings, elsewhere, archive, seed_image, monkeypatch, after, left
+):
+    back_up(settings, archive)
+    elsewhere.home_folder.mkdir()
+    owner = {"rename": Path, "link": os}[after]
+    done = getattr(owner, after)
+
+    def interrupted(*paths):
+        result = done(*paths)
+        if elsewhere.home_folder in map(attrgetter("parent"), paths):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, after, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        restore(elsewhere, archive)
+    assert sorted(path.name for path in elsewhere.home_folder.iterdir()) == left
+
+
+def test_a_database_of_a_newer_version_is_not_backed_up(installation, settings, archive):
+    with installation.database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = 'zzz'"))
+    with pytest.raises(BackupError, match=r"has version zzz.*with the version of MDF that runs$"):
+        back_up(settings, archive)
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
@@ -261,21 +331,24 @@ def manifest(**changes) -> bytes:
     return json.dumps(nothing | {"missing": [], "damaged": []} | changes).encode()
 
 
+MADE_BY = r"was made by MDF 0\.1 \(format \?, tables 0003\), which"
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (cut, "is no backup of MDF, or is damaged|ends too soon"),
         (without_manifest, "is no backup of MDF, or is damaged|ends too soon"),
         (flipped, r"is damaged: blobs/images/.* is not what was put into it"),
-        (of_a_newer_version, "was made by MDF .*, which this version"),
+        (of_a_newer_version, r"was made by MDF .* \(format 1, tables 9.*\), which this version"),
         (with_another_file, r"holds 'blobs/\.\./\.\./evil': it is no backup"),
         (with_a_link, "holds 'blobs/images': it is no backup"),
         (with_a_hole, "holds 'blobs/images/hole': it is no backup"),
         (with_manifest(manifest()), "is damaged: it holds no database"),
-        (with_manifest(manifest(digests=[])), r"was made by MDF 0\.1, which"),
-        (with_manifest(manifest(created="\x1b[2J")), r"was made by MDF 0\.1, which"),
-        (with_manifest(manifest(missing=3)), r"was made by MDF 0\.1, which"),
-        (with_manifest(manifest(format=9, mdf="\x1b[2J")), "by MDF of an unknown version, which"),
+        (with_manifest(manifest(digests=[])), MADE_BY),
+        (with_manifest(manifest(created="\x1b[2J")), MADE_BY),
+        (with_manifest(manifest(missing=3)), MADE_BY),
+        (with_manifest(manifest(format=9, mdf="\x1b[2J")), r"by MDF \? \(format 9, "),
         (with_manifest(b"[" * 100_000), "is no backup of MDF, or is damaged"),
         (lambda _: b"something else" * 1000, "is no backup of MDF, or is damaged"),
         (lambda _: b"", "is no backup of MDF|ends too soon"),

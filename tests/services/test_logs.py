@@ -176,7 +176,7 @@ from services.workbench import Workbench
 
 async def work():
     bench = Workbench(threads=1)
-    async with bench:
+    async with bench.turn("anna"):
         await bench.run(warnings.warn, "from the bench")
     bench.close()
 

@@ -24,7 +24,7 @@ def test_memory_that_work_has_freed_goes_back_to_the_system() -> None:
     async def before_within_and_after() -> list[int]:
         workbench = Workbench(threads=1)
         try:
-            async with workbench as bench:
+            async with workbench.turn("anna") as bench:
                 return [await bench.run(work) for work in (memory, fill, memory)]
         finally:
             workbench.close()

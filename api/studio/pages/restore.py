@@ -13,7 +13,7 @@ from fastapi import Query
 from nicegui import ui
 from sqlalchemy.orm import Session
 
-from api.downloads import read_whole
+from api.downloads import read_image
 from api.studio.elements.image_viewer import ImageViewer, Mode, Source
 from api.studio.elements.restoring import Progress, Restoring, Result, Wanted
 from api.studio.elements.thumbnails import thumbnail
@@ -484,10 +484,8 @@ class _Desk:
         runtime = self._visitor.runtime
         with telling(self._problem):
             await self._visitor.read(lambda session, caller: images.get(session, clean.id, caller))
-            async with runtime.workbench as bench:
-                png = await anyio.to_thread.run_sync(
-                    read_whole, runtime.installation.blobs, clean.blob
-                )
+            async with self._visitor.bench() as bench:
+                png = await anyio.to_thread.run_sync(read_image, runtime.installation.blobs, clean)
                 degraded, target = await bench.run(
                     trial.degrade,
                     png,

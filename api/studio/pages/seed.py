@@ -12,6 +12,7 @@ from nicegui import ui
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
+from api.downloads import read_image
 from api.studio.elements.deletion import deletion
 from api.studio.elements.ids import short_id
 from api.studio.elements.image_viewer import ImageViewer
@@ -395,9 +396,9 @@ async def _synthesise(visitor: Visitor, spec: AnySynthesis) -> Image:
             return None
         with installation.database.read() as session:
             image = catalogue.referenced(session, spec.image_id, caller, "/image_id")
-        return catalogue.pixels(installation.blobs.get(image.blob))
+        return catalogue.pixels(read_image(installation.blobs, image))
 
-    async with visitor.runtime.workbench as bench:
+    async with visitor.bench() as bench:
         source = await visitor.do(read_source, needs="write")
         pixels = await bench.run(synthesise, spec, source)
 

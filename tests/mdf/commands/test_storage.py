@@ -1,7 +1,9 @@
 """The commands of whoever runs the service: storage, backup and restore."""
 
 import os
+import signal
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from services.access import LOCAL
 from services.installation import Installation
+from services.jobs.submission import submit
+from services.phase1.recipe import DiscriminatorTraining
 
 
 @pytest.fixture
@@ -49,6 +54,25 @@ def test_storage_tells_what_fills_the_disk_and_frees_it(
     assert not orphan.exists()
 
 
+def test_files_that_the_database_does_not_know_are_swept_by_force_only(
+    here: Path,
+    installation: Installation,
+    mdf_command: Callable[..., Result],
+    mdf_json: Callable[..., Any],
+) -> None:
+    for number in range(21):
+        file = installation.blobs.folder / "losses" / f"{number}.pth"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"ten bytes.")
+        os.utime(file, (0, 0))
+    refused = mdf_command("storage", "--sweep")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("error: nothing is swept: 21 of 21 files would go. Is this")
+    assert len(installation.blobs.keys("losses")) == 21
+    assert mdf_json("storage", "--sweep", "--force")["bytes_freed"] == 210
+    assert installation.blobs.keys("losses") == []
+
+
 def test_a_backup_is_made_and_restored_by_one_command_each(
     here: Path,
     tmp_path: Path,
@@ -73,3 +97,59 @@ def test_a_backup_is_made_and_restored_by_one_command_each(
     again = mdf_command("restore-backup", archive, "--home", elsewhere)
     assert again.exit_code == 1
     assert "is not empty: name a folder in MDF_HOME" in again.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_backup_and_a_restore_and_nothing_is_left(
+    here: Path,
+    tmp_path: Path,
+    installation: Installation,
+    seed_image: Any,
+    mdf_json: Callable[..., Any],
+    start: Callable[..., Any],
+    number: signal.Signals,
+) -> None:
+    spec = {"seed_image_ids": [seed_image.id], "task": {"kind": "sisr"}, "preset": "quick"}
+    with installation.database.write() as session:
+        job = submit(session, DiscriminatorTraining.model_validate(spec), caller=LOCAL)
+        job.checkpoint = f"checkpoints/{job.id}/1-1"
+    installation.blobs.put(job.checkpoint, bytes(200_000_000))
+    archives = tmp_path / "archives"
+    archives.mkdir()
+
+    def end_at_work(folder: Path, *command: object, **environment: str) -> None:
+        running = start(*command, **environment)
+        while not any(folder.glob(".*/*")):
+            assert running.process.poll() is None, running.errors
+            time.sleep(0.001)
+        for _ in range(3):
+            running.process.send_signal(number)
+        assert running.end()[0] == 130, running.errors
+        assert list(folder.iterdir()) == []
+
+    end_at_work(archives, "backup", archives / "mdf.tar")
+    mdf_json("backup", tmp_path / "mdf.tar")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    end_at_work(elsewhere, "restore-backup", tmp_path / "mdf.tar", MDF_HOME=str(elsewhere))
+
+
+def test_what_is_wrong_with_the_database_or_its_folder_is_told_in_a_line(
+    tmp_path: Path, mdf_command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "mdf.sqlite"
+    database.write_bytes(b"something else" * 1000)
+    monkeypatch.setenv("MDF_HOME", str(tmp_path))
+    monkeypatch.setenv("MDF_PORT", "0")
+    for command in (("serve",), ("storage",), ("migrate",)):
+        told = mdf_command(*command)
+        assert (told.exit_code, told.stdout) == (1, "")
+        assert told.stderr.startswith(f"error: the database {database} is damaged (file is not a")
+    told = mdf_command("backup", tmp_path / "mdf.tar")
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "file is not a database" in told.stderr
+    monkeypatch.setenv("MDF_HOME", str(database))
+    for command in (("serve",), ("storage",), ("restore-backup", database)):
+        told = mdf_command(*command)
+        assert (told.exit_code, told.stdout) == (1, "")
+        assert told.stderr.endswith(f"{database}, which is a file: name a folder\n")

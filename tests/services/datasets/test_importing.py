@@ -5,6 +5,7 @@ import os
 import tarfile
 import threading
 import tracemalloc
+from datetime import timedelta
 from hashlib import sha256
 
 import numpy as np
@@ -242,7 +243,27 @@ def test_a_paused_import_goes_on_where_it_was(
     assert [image.name for image in rows(installation, dataset)] == sorted(files)[:20]
 
 
-def test_an_import_whose_files_were_swept_begins_anew(desk, installation, encoded, zipped):
+def test_files_that_are_missing_or_cut_short_are_stored_again(desk, installation, encoded, zipped):
+    files = {f"{place:02}.png": encoded(place) for place in range(12)}
+    first = desk.run(desk.upload(zipped(files)))
+    whole = {key: installation.blobs.get(key) for key in installation.blobs.keys("datasets")}
+    missing, short, *_ = whole
+    installation.blobs.delete(missing)
+    installation.blobs.put(short, whole[short][:100])
+    second = desk.upload(zipped(files))
+    desk.run_until(second, at=10, signal=Signal.PAUSE)
+    installation.blobs.put(missing, whole[missing][:100])  # after the checkpoint
+    second = desk.run(second)
+    with installation.database.read() as session:
+        for dataset in (first, second):
+            for row in catalogue.images(session, dataset.id, limit=100).items:
+                assert catalogue.read(installation.blobs, row) == whole[row.blob]
+    assert {key: installation.blobs.get(key) for key in whole} == whole
+
+
+def test_an_import_whose_files_were_swept_begins_anew(
+    desk, installation, encoded, zipped, monkeypatch
+):
     dataset = desk.upload(zipped({f"{place:02}.png": encoded(place) for place in range(12)}))
     desk.run_until(dataset, at=10, signal=Signal.PAUSE)
     assert installation.blobs.keys("datasets")
@@ -250,6 +271,8 @@ def test_an_import_whose_files_were_swept_begins_anew(desk, installation, encode
         requests.cancel(session, dataset.job_id, LOCAL)
     for file in installation.blobs.folder.rglob("*"):
         os.utime(file, (0, 0))
+    assert orphans.sweep(installation) == []  # it ended just now
+    monkeypatch.setattr(orphans, "AGE", timedelta(seconds=-5))
     orphans.sweep(installation)
     assert installation.blobs.keys("datasets") == []
     assert installation.blobs.keys("uploads")  # it may be retried

@@ -17,17 +17,35 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import OperationalError
 
+from services.database import Database
 from services.embedded.stack import Stack, StackError
 from services.errors import BadInputError
 from services.settings import Settings
 
-SERVE = """
+SETUP = """
+import sys
 from services.embedded.stack import Stack
 from services.settings import load_settings
-with Stack(load_settings()) as stack:
+stack = Stack(load_settings(), tell=lambda line: print(line, flush=True))
+"""
+DUMMIES = """
+slow = '''
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), sys.exit()))
+print("ready", flush=True)
+time.sleep(60)
+'''
+stack._answers = lambda: True
+stack._broker = None
+for child in (stack._api, *stack._workers):
+    child.command = (sys.executable, "-c", slow)
+"""
+RUN = """
+with stack.heeding_signals(), stack:
     print("up", flush=True)
     stack.wait()
 """
+SERVE, SERVE_SLOW = SETUP + RUN, SETUP + DUMMIES + RUN
 
 
 @pytest.fixture
@@ -113,9 +131,10 @@ def test_comes_up_mends_itself_and_stops(settings):
     assert stack.url == f"http://127.0.0.1:{settings.port}"
 
 
-def serve(settings):
+def serve(settings, script=SERVE, **options):
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE],
+        [sys.executable, "-c", script],
+        **options,
         env={**os.environ, **settings.environment()},
         stdout=subprocess.PIPE,
         text=True,
@@ -124,14 +143,72 @@ def serve(settings):
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_it_in_order(settings, number):
     process = serve(settings)
     children = family(process.pid)
-    time.sleep(0.3)  # it waits for signals by now
     process.send_signal(number)
     assert process.wait(30) == 0
     assert not [child for child in children.values() if child.is_running()]
+
+
+def test_what_nohup_starts_outlasts_its_terminal(settings):
+    process = serve(settings, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+@pytest.fixture
+def saving(settings):
+    """A stack whose processes take a while to stop."""
+    process = serve(settings, SERVE_SLOW)
+    logs = settings.home_folder / "logs"
+    until(lambda: [log.read_text() for log in logs.glob("*.log")] == ["ready\n"] * 3)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_signal_is_told_what_goes_on_and_the_third_ends_it(saving):
+    children = psutil.Process(saving.pid).children(recursive=True)
+    assert len(children) == 3
+    saving.terminate()
+    time.sleep(0.5)
+    saving.send_signal(signal.SIGINT)
+    assert saving.stdout.readline() == "still saving what runs; once more ends it at once\n"
+    assert saving.poll() is None
+    saving.terminate()
+    assert saving.wait(2) == -signal.SIGTERM
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
+
+
+def test_a_terminal_that_closes_may_say_so_several_times(saving):
+    for _ in range(4):
+        saving.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+    assert saving.wait(30) == 0
+
+
+def test_a_signal_before_it_is_up_stops_it_in_order(settings, monkeypatch):
+    stack = Stack(settings)
+    migrate = Database.migrate
+
+    def be_told_meanwhile(database):
+        migrate(database)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Database, "migrate", be_told_meanwhile)
+    before = signal.getsignal(signal.SIGTERM)
+    with stack.heeding_signals():
+        assert stack.start() is False
+        stack.wait()
+        stack.stop()
+    assert not healthy(settings)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_killed_it_takes_its_children_along_and_can_start_again_at_once(settings):

@@ -215,10 +215,23 @@ def test_it_goes_on_with_the_image_that_it_stopped_at(
     # It asks for each candidate, for the tile, and after the image.
     with pytest.raises(Paused):
         run(installation, job, recording(lambda n: Signal.PAUSE if n == 6 else Signal.CONTINUE))
-    assert parts.done(installation.blobs, job.id) == {parts.key(job.id, 0)}
+    assert parts.done(installation.blobs, job.id).keys() == {0}
     saving = recording(lambda _: Signal.CHECKPOINT)
     run(installation, job, saving)
     assert saving.saved == [b"", b""], "the first was there"
+    assert published(installation, job) == published(installation, undisturbed)
+
+
+def test_a_damaged_part_is_made_again(
+    installation: Installation, model: Model, ask, recording
+) -> None:
+    undisturbed, job = ask(model), ask(model)
+    run(installation, undisturbed, recording())
+    with pytest.raises(Paused):
+        run(installation, job, recording(lambda n: Signal.PAUSE if n == 6 else Signal.CONTINUE))
+    key = parts.done(installation.blobs, job.id)[0]
+    installation.blobs.put(key, installation.blobs.get(key)[:100])
+    run(installation, job, recording())
     assert published(installation, job) == published(installation, undisturbed)
 
 
@@ -228,7 +241,7 @@ def test_a_cancel_ends_it_in_the_middle_of_an_image(
     job = ask(model)
     with pytest.raises(Canceled):
         run(installation, job, recording(lambda n: Signal.CANCEL))
-    assert parts.done(installation.blobs, job.id) == set()
+    assert parts.done(installation.blobs, job.id) == {}
 
 
 def test_a_job_that_has_its_result_leaves_no_parts_and_takes_all_with_it(
@@ -242,7 +255,7 @@ def test_a_job_that_has_its_result_leaves_no_parts_and_takes_all_with_it(
     with installation.database.read() as session:
         assert session.get_one(Job, job.id).state == "succeeded"
         (row,) = catalogue.list_evaluations(session, LOCAL).items
-    assert parts.done(installation.blobs, job.id) == set()
+    assert parts.done(installation.blobs, job.id) == {}
     scores = catalogue.scores(installation, row)
     assert all(image.pictures.keys() == {"input", model.id, "reference"} for image in scores)
 

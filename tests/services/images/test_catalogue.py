@@ -1,6 +1,10 @@
 """Images of several owners: who sees what, and when a blob goes."""
 
+import io
+from dataclasses import replace
+
 import numpy as np
+import PIL.Image
 import pytest
 from skimage import data
 from sqlalchemy import event
@@ -9,9 +13,9 @@ from sqlalchemy.orm import Session
 from services.access import LOCAL, Caller
 from services.blobs import BlobMissingError
 from services.database.schema import Image
-from services.errors import ConflictError, NotFoundError
+from services.errors import ConflictError, NotFoundError, StorageError
 from services.images import catalogue
-from services.images.decoding import DecodedImage
+from services.images.decoding import DecodedImage, Limits, decode
 from services.installation import Installation
 from services.jobs import requests, submission
 from services.phase1.recipe import DiscriminatorTraining
@@ -46,6 +50,39 @@ def test_an_owner_has_the_same_pixels_once(
     np.testing.assert_array_equal(
         catalogue.pixels(installation.blobs.get(first.blob)), data.rocket()[:64, :64]
     )
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "another byte"])
+def test_an_upload_mends_the_file_of_all_who_have_those_pixels(
+    installation: Installation, rocket: DecodedImage, damage: str
+) -> None:
+    image, _ = add(installation, rocket, ANNA)
+    match damage:
+        case "missing":
+            installation.blobs.delete(image.blob)
+        case "cut short":
+            installation.blobs.put(image.blob, rocket.png[:-9])
+        case _:
+            installation.blobs.put(image.blob, rocket.png[:-9] + b"!" + rocket.png[-8:])
+    with pytest.raises(StorageError, match=f"the file of image {image.id} is (missing|damaged): "):
+        catalogue.read(installation.blobs, image)
+    encoded_otherwise = io.BytesIO()
+    PIL.Image.open(io.BytesIO(rocket.png)).save(encoded_otherwise, "PNG", compress_level=9)
+    again = replace(rocket, png=encoded_otherwise.getvalue())
+    of_bert, created = add(installation, again, BERT)
+    assert created
+    image, created = add(installation, rocket, ANNA)
+    assert not created
+    for each in (image, of_bert):
+        assert each.size == len(again.png)
+        assert catalogue.read(installation.blobs, each) == again.png
+
+
+def test_the_size_of_an_upload_does_not_tell_that_somebody_has_made_those_pixels(
+    installation: Installation, rocket: DecodedImage
+) -> None:
+    uploaded = decode(rocket.png, Limits.of(installation.settings))
+    assert (uploaded.png, uploaded.digest) == (rocket.png, rocket.digest)
 
 
 def test_an_owner_sees_their_own_images_and_an_admin_all(

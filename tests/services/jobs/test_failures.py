@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from services.blobs import BlobMissingError
 from services.errors import BadInputError, DiskFullError, DivergedError, StorageError
 from services.jobs.failures import DeadlineExceededError, describe
 
@@ -19,6 +20,7 @@ class OutOfMemoryError(RuntimeError):
         (DivergedError("the loss is not finite"), "diverged", False),
         (DiskFullError("no space"), "disk_full", True),
         (StorageError("no permission"), "internal", True),
+        (BlobMissingError("uploads/ds_1/0-a"), "internal", True),
         (OSError(errno.ENOSPC, "no space"), "disk_full", True),
         (BadInputError("seed too small"), "bad_input", False),
         (MemoryError(), "out_of_memory", True),

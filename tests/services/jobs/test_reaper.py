@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from services.database.schema import Job, JobSample, Worker, now
@@ -86,6 +87,56 @@ def test_announces_again_what_waits_without_a_message_and_no_more(desk, reaper, 
         waited(desk, job, 60)
     assert reaper.announce_waiting() == 0  # every job has its message: the slots are busy
     assert dispatcher.waiting(QUEUES[TYPE]) == 5
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_waiting(desk, reaper, dispatcher):
+    jobs = [desk.submit() for _ in range(2)]
+    for job in jobs:
+        waited(desk, job, -3600)
+    assert reaper.announce_waiting() == 2
+    assert dispatcher.waiting(QUEUES[TYPE]) == 2
+    assert [desk.job(job).announced <= now() for job in jobs] == [True, True]
+    assert reaper.announce_waiting() == 0
+
+
+def test_a_message_of_the_future_may_be_missing_too(desk, reaper):
+    job = desk.submit()
+    with desk.installation.database.write() as session:
+        session.get_one(Job, job.id).announced = now() + timedelta(hours=1)
+    assert reaper.announce_waiting() == 1
+
+
+def test_a_lease_that_none_is_given_for_ends_with_the_clock_set_back(desk, reaper):
+    """Its holder lives elsewhere, and renews it within a lease if it lives."""
+    dead, alive = desk.submit(), desk.submit()
+    desk.claim(dead, lease=86_400)
+    desk.claim(alive)
+    assert reaper.reclaim() == [dead.id]
+    assert desk.job(alive).state == "running"
+
+
+def test_leases_do_not_count_at_once_after_the_clock_was_set_back(desk, reaper, monkeypatch):
+    reaper.patrol()
+    job = desk.submit()
+    desk.claim(job, lease=86_400)
+    monkeypatch.setattr(reaper, "_patrolled", now() + timedelta(days=1))
+    reaper.patrol()
+    assert desk.job(job).state == "running"
+    monkeypatch.setattr(reaper, "_leases_count_from", time.monotonic())
+    reaper.patrol()
+    assert desk.job(job).state == "queued"
+
+
+def test_a_worker_that_was_seen_in_the_future_is_forgotten(desk, installation, reaper):
+    with installation.database.write() as session:
+        for name, age in (("here", 0), ("gone", -3600)):
+            seen = now() - timedelta(seconds=age)
+            session.add(
+                Worker(id=name, host="h", pid=1, device="cpu", started=now(), last_seen=seen)
+            )
+    reaper.sweep()
+    with installation.database.read() as session:
+        assert [row.id for row in session.scalars(select(Worker))] == ["here"]
 
 
 def test_announces_nothing_that_may_not_start(desk, installation, reaper, dispatcher):

@@ -1,10 +1,12 @@
 """What an owner asks of a job, in every state."""
 
+from dataclasses import replace
+
 import pytest
 
-from services.access import LOCAL, Caller
+from services.access import LOCAL, Caller, Quotas
 from services.database.schema import Job
-from services.errors import BadInputError, ConflictError, NotFoundError
+from services.errors import BadInputError, ConflictError, NotFoundError, QuotaExceededError
 from services.images import catalogue
 from services.jobs import claims, queries, requests
 from services.jobs.lifecycle import State
@@ -98,6 +100,46 @@ def test_a_job_whose_seed_is_gone_cannot_be_retried(desk):
     catalogue.delete(desk.installation.database, desk.installation.blobs, desk.seed.id, LOCAL)
     with pytest.raises(ConflictError, match="no image"):
         desk.ask(requests.retry, job)
+
+
+@pytest.mark.parametrize(
+    ("request_", "state"),
+    [
+        (requests.retry, State.FAILED),
+        (requests.retry, State.CANCELED),
+        (requests.resume, State.PAUSED),
+        # Else a job that was to finish, paused and resumed, would go on to its end after all.
+        (requests.resume, State.PAUSING),
+    ],
+)
+def test_whose_storage_is_used_up_takes_up_no_job_again(desk, request_, state):
+    job = put_in(desk, state)
+    everything = replace(LOCAL, quotas=Quotas(stored_bytes=desk.seed.size))
+    with (
+        pytest.raises(QuotaExceededError, match=r"stored_bytes"),
+        desk.installation.database.write() as session,
+    ):
+        request_(session, job.id, everything)
+    assert desk.job(job).state == state.value
+    room = replace(LOCAL, quotas=Quotas(stored_bytes=desk.seed.size + 1))
+    with desk.installation.database.write() as session:
+        request_(session, job.id, room)
+
+
+def test_an_admin_who_takes_up_a_job_again_is_held_to_its_owners_storage(desk):
+    job = put_in(desk, State.PAUSED)
+    admin = Caller("root", frozenset({"admin"}), quotas=Quotas(stored_bytes=desk.seed.size))
+    with desk.installation.database.write() as session, pytest.raises(QuotaExceededError) as caught:
+        requests.resume(session, job.id, admin)
+    assert caught.value.message.startswith("local has stored")
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.PAUSING, State.PAUSED])
+def test_whose_storage_is_used_up_may_end_a_job_and_keep_its_result(desk, state):
+    job = put_in(desk, state)
+    everything = replace(LOCAL, quotas=Quotas(stored_bytes=desk.seed.size))
+    with desk.installation.database.write() as session:
+        assert requests.finish(session, job.id, everything).desired_state == "finish"
 
 
 def test_an_ended_job_can_be_deleted_with_its_log(desk):

@@ -62,6 +62,35 @@ def test_the_next_attempt_finds_the_checkpoint_and_clears_away_the_rest(
     assert installation.blobs.keys("checkpoints") == [desk.job(job).checkpoint]
 
 
+@pytest.mark.parametrize("damage", [lambda state: state[:3], lambda _: b"", lambda _: b"gooe"])
+def test_a_damaged_checkpoint_is_told_and_forgotten(desk, installation, job, run, stopping, damage):
+    run.save_checkpoint(b"good")
+    key = desk.job(job).checkpoint
+    installation.blobs.put(key, damage(b"good"))
+    with installation.database.write() as session:
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    second = JobRun(installation, desk.claim(job), stopping)
+    assert second.load_checkpoint() is None
+    row = desk.job(job)
+    assert (row.checkpoint, row.checkpoint_at, row.checkpoint_size) == (None, None, None)
+    assert installation.blobs.keys("checkpoints") == []
+    said = {"message": "the checkpoint is damaged: the job begins anew"}
+    assert events(installation, job, "log") == [said]
+    second.save_checkpoint(b"anew")
+    assert second.load_checkpoint() == b"anew"
+
+
+def test_a_checkpoint_without_a_digest_of_another_version_is_loaded(
+    desk, installation, job, run, stopping
+):
+    key = f"checkpoints/{job.id}/1-1"
+    installation.blobs.put(key, b"old")
+    with installation.database.write() as session:
+        session.get_one(Job, job.id).checkpoint = key
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    assert JobRun(installation, desk.claim(job), stopping).load_checkpoint() == b"old"
+
+
 def test_a_stale_run_writes_nothing(desk, installation, job, run):
     run.save_checkpoint(b"mine")
     kept = desk.job(job).checkpoint

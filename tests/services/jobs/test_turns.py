@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from services.access import LOCAL, Caller, Quotas
-from services.database.schema import Job
+from services.database.schema import Job, Share, now
 from services.jobs import claims, queries, turns
 from services.jobs.queues import QUEUE_NAMES
 from services.jobs.submission import submit
@@ -86,6 +86,16 @@ def test_another_owners_job_comes_next_after_a_long_run(slots):
     slots.submit("bob", 2)
     slots.end(first)
     assert slots.owners(4) == ["bob", "alice", "bob", "alice"]
+
+
+def test_turns_keep_their_order_when_the_clock_is_set_back(slots):
+    slots.submit("alice", 10)
+    slots.submit("bob", 10)
+    assert slots.owners(2) == ["alice", "bob"]
+    with slots.database.write() as session:
+        session.execute(update(Share).values(served=now() + timedelta(hours=1)))
+        session.get_one(Share, ("train", "bob")).served += timedelta(seconds=1)
+    assert slots.owners(4) == ["alice", "bob", "alice", "bob"]
 
 
 def test_a_slot_serves_the_owner_with_the_fewest_running(slots):

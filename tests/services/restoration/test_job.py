@@ -14,12 +14,13 @@ from skimage import data
 
 from services.access import LOCAL
 from services.database.schema import Dataset, Image, Job, Model
-from services.errors import BadInputError
+from services.errors import BadInputError, StorageError
 from services.images import catalogue as images
 from services.installation import Installation
 from services.jobs import claims, parts, queries
 from services.jobs.claims import Claim
 from services.jobs.execution import COMPUTATIONS, execute
+from services.jobs.parts import Parts
 from services.jobs.run import JobRun
 from services.jobs.submission import submit
 from services.restoration import job as restoration
@@ -127,7 +128,7 @@ def test_it_goes_on_with_the_image_that_it_stopped_at(
     # An image of one tile asks twice: after the tile, and after the image.
     with pytest.raises(Paused):
         run(installation, job, Watched([Signal.CONTINUE, Signal.CONTINUE, Signal.PAUSE]))
-    assert parts.done(installation.blobs, job.id) == {parts.key(job.id, 0)}
+    assert parts.done(installation.blobs, job.id).keys() == {0}
     watched = Watched()
     run(installation, job, watched)
     assert watched.steps == [(1, 3), (2, 3), (3, 3)]
@@ -173,9 +174,9 @@ def test_parts_that_were_there_are_no_step_forward(
     installation: Installation, model: Model, three: list[Image]
 ) -> None:
     job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
-    for position in (0, 1):
-        installation.blobs.put(parts.key(job.id, position), b"made before")
     watched = Watched([Signal.CHECKPOINT] * 4)
+    for position in (0, 1):
+        Parts(installation.blobs, job.id, watched.log).put(position, b"made before")
     run(installation, job, watched)
     assert watched.checkpoints == 1
 
@@ -193,10 +194,61 @@ def test_a_part_that_is_there_is_not_made_again(
     installation: Installation, model: Model, three: list[Image]
 ) -> None:
     job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
-    installation.blobs.put(parts.key(job.id, 1), b"made before")
+    Parts(installation.blobs, job.id, print).put(1, b"made before")
     run(installation, job, Watched())
     with zipfile.ZipFile(io.BytesIO(result(installation, job)[0])) as archive:
         assert archive.read("b.png") == b"made before"
+
+
+def test_a_part_that_is_damaged_or_of_another_version_is_made_again(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    wanted = {"model_id": model.id, "image_ids": [each.id for each in three]}
+    undisturbed, job = submitted(installation, **wanted), submitted(installation, **wanted)
+    run(installation, undisturbed, Watched())
+    with pytest.raises(Paused):
+        run(installation, job, Watched([Signal.CONTINUE] * 3 + [Signal.PAUSE]))
+    whole = parts.done(installation.blobs, job.id)
+    assert whole.keys() == {0, 1}
+    installation.blobs.put(whole[0], installation.blobs.get(whole[0])[:500])
+    installation.blobs.put(whole[1], b"")
+    installation.blobs.put(f"parts/{job.id}/000002", b"without a digest")
+    watched = Watched()
+    run(installation, job, watched)
+    assert watched.logs == [
+        f"part {number} of what was done is damaged: it is made again" for number in (1, 2)
+    ]
+    assert result(installation, job) == result(installation, undisturbed)
+
+
+def test_a_part_that_is_damaged_when_it_is_packed_fails_the_attempt_only(
+    installation: Installation, model: Model, three: list[Image]
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[each.id for each in three])
+    made = Parts(installation.blobs, job.id, print)
+    made.put(0, b"whole")
+    installation.blobs.put(parts.done(installation.blobs, job.id)[0], b"half")
+    with pytest.raises(StorageError, match="part 1 of what was done is damaged: a retry"):
+        made.get(0)
+    run(installation, job, Watched())
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_file_that_is_missing_or_damaged_is_named(
+    installation: Installation, model: Model, three: list[Image], damage: str
+) -> None:
+    job = submitted(installation, model_id=model.id, image_ids=[three[0].id])
+    weights = f"models/{model.sha256}.safetensors"
+    kept = {key: installation.blobs.get(key) for key in (three[0].blob, weights)}
+    for key, named in ((three[0].blob, f"image {three[0].id}"), (weights, f"model {model.id}")):
+        if damage == "missing":
+            installation.blobs.delete(key)
+        else:
+            installation.blobs.put(key, kept[key][:-100])
+        with pytest.raises(StorageError, match=f"the file of {named} is {damage}: upload"):
+            run(installation, job, Watched())
+        installation.blobs.put(key, kept[key])
+    run(installation, job, Watched())
 
 
 def test_a_cancel_ends_it_in_the_middle_of_an_image(
@@ -205,7 +257,7 @@ def test_a_cancel_ends_it_in_the_middle_of_an_image(
     job = submitted(installation, model_id=model.id, image_ids=[three[0].id])
     with pytest.raises(Canceled):
         run(installation, job, Watched([Signal.CANCEL]))
-    assert parts.done(installation.blobs, job.id) == set()
+    assert parts.done(installation.blobs, job.id) == {}
 
 
 def test_a_data_set_is_restored_as_it_is_ordered(
@@ -271,7 +323,7 @@ def test_a_job_that_has_its_result_leaves_no_parts(
     execute(installation, JobRun(installation, claim, threading.Event()), COMPUTATIONS)
     with installation.database.read() as session:
         assert session.get_one(Job, job.id).state == "succeeded"
-    assert parts.done(installation.blobs, job.id) == set()
+    assert parts.done(installation.blobs, job.id) == {}
     assert result(installation, job)[1] == "application/zip"
 
 

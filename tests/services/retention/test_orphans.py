@@ -11,7 +11,8 @@ from skimage import data
 
 from services.access import LOCAL
 from services.blobs import Blobs
-from services.database.schema import JobSample, now
+from services.database.schema import Image, JobSample, now
+from services.errors import ConflictError
 from services.images import catalogue as images
 from services.installation import Installation
 from services.jobs import requests
@@ -103,6 +104,55 @@ def test_a_sample_of_a_job_that_is_retried_meanwhile_stays(
         requests.cancel(session, job.id, LOCAL)
     assert orphans.sweep(installation) == []
     assert installation.blobs.has(key)
+
+
+def test_a_database_that_knows_few_of_the_files_sweeps_none_of_them(
+    installation, seed_image, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(orphans, "AGE", timedelta(seconds=-5))
+    for number in range(21):  # those of another database, or of a newer state of this one
+        installation.blobs.put(f"images/{number}.png", b"four")
+        installation.blobs.put(f"elsewhere/{number}", b"of another program")
+    assert orphans.sweep(installation) == []
+    assert len(installation.blobs.keys("images")) == 22
+    assert "nothing is swept: 21 of 22 files would go. Is this the database of" in caplog.text
+    with pytest.raises(ConflictError, match="mdf storage --sweep --force"):
+        orphans.remove(installation)
+    assert len(orphans.remove(installation, however_many=True)) == 21
+    assert installation.blobs.keys("images") == [seed_image.blob]
+
+
+def test_a_few_files_or_less_than_half_of_all_are_swept(
+    installation, seed_image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "AGE", timedelta(seconds=-5))
+    for number in range(20):
+        installation.blobs.put(f"images/{number}.png", b"left by a crash")
+    assert len(orphans.sweep(installation)) == 20
+    with installation.database.write() as session:
+        for number in range(30):
+            place = {"name": "", "digest": f"kept {number}", "width": 1, "height": 1}
+            file = {"blob": f"images/kept {number}.png", "size": 4, "sha256": ""}
+            made = {"id": f"img_{number}", "owner": "local", "source": {}, "created": now()}
+            session.add(Image(**place, **file, **made))
+            installation.blobs.put(f"images/kept {number}.png", b"four")
+    for number in range(31):
+        installation.blobs.put(f"images/{number}.png", b"left by a crash")
+    assert len(orphans.sweep(installation)) == 31
+    assert len(installation.blobs.keys("images")) == 31
+
+
+def test_any_number_of_files_of_a_job_that_is_known_is_swept(
+    installation, seed_image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "AGE", timedelta(seconds=-5))
+    spec = {"seed_image_ids": [seed_image.id], "task": {"kind": "sisr"}, "preset": "quick"}
+    with installation.database.write() as session:
+        job = submit(session, DiscriminatorTraining.model_validate(spec), caller=LOCAL)
+        requests.cancel(session, job.id, LOCAL)
+    for number in range(30):
+        installation.blobs.put(f"samples/{job.id}/1-{number}-map.png", b"left by a crash")
+    assert len(orphans.sweep(installation)) == 30
 
 
 def test_buckets_are_swept_as_folders_are(

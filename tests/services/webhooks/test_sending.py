@@ -95,8 +95,20 @@ def test_the_next_address_is_called_if_one_does_not_answer(receive) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere.invalid", "a..b", "a" * 64 + ".example"])
 def test_a_name_that_is_none_is_a_fault_in_words(name: str) -> None:
-    outcome = send(f"http://{name}/")
-    assert outcome == Outcome(None, f"the name {name} cannot be resolved")
+    fault = send(f"http://{name}/").fault
+    assert str(fault).startswith(f"{name} cannot be resolved, or leads into a network that may not")
+
+
+def test_which_names_there_are_inside_is_not_told() -> None:
+    def look_up(host: str, port: int) -> list[str]:
+        if host == "vault":
+            return ["10.0.0.7"]
+        raise socket.gaierror("no such name")
+
+    inside, nowhere = (
+        send(f"http://{host}/", reach=Reach(), look_up=look_up) for host in ("vault", "cellar")
+    )
+    assert str(inside.fault).removeprefix("vault") == str(nowhere.fault).removeprefix("cellar")
 
 
 def test_a_port_where_nothing_listens_is_a_fault_in_words() -> None:

@@ -138,4 +138,4 @@ def _offer_sweep(visitor: Visitor, look_again: Callable[[], object]) -> None:
 
 
 def _sweep(installation: Installation, _: Caller) -> int:
-    return expiry.expire(installation) + sum(entry.size for entry in orphans.sweep(installation))
+    return expiry.expire(installation) + sum(entry.size for entry in orphans.remove(installation))

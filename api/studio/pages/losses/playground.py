@@ -11,7 +11,7 @@ from nicegui import ui
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
-from api.downloads import read_whole
+from api.downloads import read_image
 from api.studio.elements.controls import Choice, Slider
 from api.studio.elements.image_viewer import ImageViewer, Source
 from api.studio.elements.pipeline import PipelineBuilder
@@ -264,7 +264,7 @@ class _Trial:
         size = self._size_of(known)
         started = time.monotonic()
         location = self._visitor.runtime.installation.blobs.location
-        async with self._visitor.runtime.workbench as bench:
+        async with self._visitor.bench() as bench:
             if self._pair is None or self._prepared != given:
                 self._pair = await bench.run(
                     playground.prepare,
@@ -303,10 +303,10 @@ class _Trial:
             known = _known(session, caller, self._loss, self._given)
         if known.reference is None:
             raise BadInputError("Choose what the image should be.")
-        reference = read_whole(installation.blobs, known.reference.blob)
+        reference = read_image(installation.blobs, known.reference)
         if known.image is None:
             return known, (reference, None)
-        return known, (reference, read_whole(installation.blobs, known.image.blob))
+        return known, (reference, read_image(installation.blobs, known.image))
 
     def _size_of(self, known: _Known) -> tuple[int, int]:
         reference, image = known.reference, known.image

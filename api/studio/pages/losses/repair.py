@@ -230,7 +230,7 @@ class Repair:
 
     async def _first(self, pair: Pair) -> tuple[Descent, bytes]:
         start = pair.image if self._from == "image" else None
-        async with self._visitor.runtime.workbench as bench:
+        async with self._visitor.bench() as bench:
             state = await bench.run(descent.begin, pair.target, start)
             return state, await bench.run(descent.picture, state)
 
@@ -250,7 +250,7 @@ class Repair:
         key = await self._visitor.do(find)
         while True:
             try:
-                async with self._visitor.runtime.workbench as bench:
+                async with self._visitor.bench() as bench:
                     return await bench.run(
                         descent.descend,
                         self._visitor.runtime.installation.blobs.location,
