@@ -58,6 +58,9 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, as every refusal is written, and close."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # it was answered before
+            self.transport.close()
+            return
         answer = problem({}, status=400, code="bad_request", detail=msg)
         answer.headers["Connection"] = "close"
         security_headers.add_to(answer.headers, scheme=self.scheme)

@@ -383,7 +383,9 @@ def _check_empty(home: Path) -> None:
     if others - ({home / _BLOBS} if left else set()):
         raise _occupied(home)
     if held := _clear(home, _STAGING):
-        raise ConflictError(f"another restore works in {held[0]}: wait for its end")
+        raise ConflictError(
+            f"another restore works in {held[0]}: wait for its end, or remove what it has left"
+        )
     for path in others:
         shutil.rmtree(path)
 

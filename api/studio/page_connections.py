@@ -92,7 +92,7 @@ class Hearing:
             return message
         said = message.get("text") or ""  # nothing is said in bytes
         if not self._is_readable(said):
-            _log.info("a page's connection ends: it said what no page says")
+            _log.info("a page's connection ends: no page says %r", said[:20])
             return {"type": "websocket.disconnect", "code": 1008}
         await self._pace(1 + len(said) // CHARACTERS_A_MESSAGE)
         return message

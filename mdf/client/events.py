@@ -27,9 +27,9 @@ def follow(
 ) -> Iterator[Event]:
     """Every event of the job after number `after`, in order and once, until the job has ended.
 
-    A lost connection is made anew and continues after the last event seen; `on_lost` hears of it.
-    If a backup was restored meanwhile whose log ends before, the events begin anew. The server
-    says how long to wait, so that its clients do not all return at once.
+    A lost connection is made anew and continues after the last event seen; `on_lost` hears
+    of it. The server says how long to wait, so that its clients do not all return at once.
+    If a backup was restored meanwhile, events come again from the number on that was seen last.
     UnreachableError is raised when there has been no server for `patience` seconds.
     """
     failures, last_contact = 0, time.monotonic()
@@ -76,7 +76,7 @@ def _stream(
     ) as response:
         for data in messages(response.iter_lines(), heed):
             event = parse(Event, json.loads(data))
-            if event.seq > after or event.seq == 1:
+            if event.seq > after:
                 after = event.seq
                 yield event
 

@@ -11,12 +11,12 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from services.access import Caller
-from services.blobs import Blobs
+from services.blobs import Blobs, StoredFile
 from services.database import Database, hold
 from services.database.schema import (
     Dataset,
@@ -195,6 +195,14 @@ def reserve(database: Database, dataset_id: str, digests: Collection[str]) -> No
             )
 
 
+def replace_file(database: Database, digest: str, stored: StoredFile) -> None:
+    """Tell all data sets that have the picture of its new file, perhaps by another encoder."""
+    with database.write() as session:
+        hold(session, _FILES)
+        same = update(DatasetImage).where(DatasetImage.digest == digest)
+        session.execute(same.values(size=stored.size, sha256=stored.sha256))
+
+
 def release(session: Session, dataset_id: str) -> None:
     """Give up what is reserved: the data set's rows name its files now."""
     reserved = DatasetReservation.dataset_id == dataset_id
@@ -207,7 +215,9 @@ def release_ended(database: Database, *, before: datetime) -> None:
     A retry looks anew.
     """
     importing = select(Job.id).where(or_(Job.state.not_in(TERMINAL), Job.finished >= before))
-    unfinished = select(Dataset.id).where(Dataset.job_id.in_(importing))
+    # Of one whose job was deleted, nobody knows when it ended.
+    may_be_new = and_(Dataset.job_id.is_(None), Dataset.created >= before)
+    unfinished = select(Dataset.id).where(or_(Dataset.job_id.in_(importing), may_be_new))
     with database.write() as session:
         hold(session, _FILES)
         ended = DatasetReservation.dataset_id.not_in(unfinished)

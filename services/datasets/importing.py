@@ -232,17 +232,25 @@ class _Import:
         )
 
     def _keep(self, name: str, decoded: DecodedImage) -> _Kept:
-        same = self._digests.get(decoded.digest) or self._stored(decoded.digest)
-        if same is None:
-            same = self._blobs.put(catalogue.image_key(decoded.digest), decoded.png)
+        file = self._digests.get(decoded.digest) or self._file(decoded)
         return _Kept(
             shown(name),
             decoded.digest,
             decoded.width,
             decoded.height,
-            size=same.size,
-            sha256=same.sha256,
+            size=file.size,
+            sha256=file.sha256,
         )
+
+    def _file(self, decoded: DecodedImage) -> StoredFile:
+        """The picture's file: another data set's, or stored anew."""
+        known = self._stored(decoded.digest)
+        if known is not None and self._blobs.holds(known):
+            return known
+        stored = self._blobs.put(catalogue.image_key(decoded.digest), decoded.png)
+        if known is not None and known != stored:
+            catalogue.replace_file(self._installation.database, decoded.digest, stored)
+        return stored
 
     def _reserve(self, digests: Iterable[str]) -> None:
         catalogue.reserve(self._installation.database, self._dataset.id, set(digests))
@@ -255,8 +263,7 @@ class _Import:
             row = session.scalar(query.limit(1))
         if row is None:
             return None
-        file = StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
-        return file if self._blobs.holds(file) else None
+        return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
 
     def _check_totals(self) -> None:
         state, settings = self._state, self._settings

@@ -33,7 +33,10 @@ def add(
     if image is None:
         quotas.check_storage(session, caller, len(decoded.png))
     stored = _stored(session, decoded.digest)
-    if stored is None or not _is_whole(blobs, stored):
+    # Who has it and sends it again may want its file mended. Of others' no more than the size is
+    # looked at: nobody else can write meanwhile.
+    is_there = _is_whole if image is not None else Blobs.holds
+    if stored is None or not is_there(blobs, stored):
         stored = blobs.put(blob_key(decoded.digest), decoded.png)
         # Others whose file was missing or damaged have it again, perhaps by another encoder.
         same = update(Image).where(Image.digest == decoded.digest)

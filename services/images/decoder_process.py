@@ -64,7 +64,7 @@ MOST_FILL = 1000  # bytes before a marker of a JPEG
 SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
 SEGMENTS = {*range(0xC0, 0xD0), SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xC8}
 # Markers behind them, which stand among pixels; those of one byte are passed over.
-MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
+MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 MOST_SCANS = 60  # of a progressive JPEG; each goes over all pixels
 MOST_EXIF_SEGMENTS = 16  # Pillow copies what it has of them for each
 # The first directory of a TIFF: more tags than have names; bytes of a value, by its type; and
@@ -74,6 +74,7 @@ VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 VALUE_BYTES |= {13: 4, 16: 8, 17: 8, 18: 8}
 MEASURES = {256, 257, 258, 259, 262, 274, 277, 278, 284, 322, 323}
 WHOLE_NUMBERS = {3, 4, 16}  # types
+MOST_SAMPLES = 8  # of a pixel
 PLACES = {273, 279, 324, 325}  # of strips and tiles, and their sizes
 # LZMA and Zstandard may ask for a window of any size, whatever the image's.
 COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946}
@@ -202,7 +203,7 @@ def check_parts(content: bytes) -> None:
     beside = 0
     for number, size in enumerate(sizes, start=1):
         beside += size
-        if number > MOST_PARTS:
+        if number > max(MOST_PARTS, len(content) >> 10):  # a large PNG has many chunks of pixels
             raise too_many_parts()
         if beside > MOST_BESIDE:
             raise BadImage(
@@ -260,7 +261,8 @@ def tags_of_tiff(content: bytes) -> Iterator[int]:
         at = start + count_size + place * (4 + 2 * value_size)
         tag, kind, values = number(at, 2), number(at + 2, 2), number(at + 4, value_size)
         size = values * VALUE_BYTES.get(kind, 0)
-        if tag in MEASURES and (tag in seen or kind not in WHOLE_NUMBERS):
+        most = MOST_SAMPLES if tag == 258 else 1
+        if tag in MEASURES and (tag in seen or kind not in WHOLE_NUMBERS or values > most):
             raise BadImage(f"the TIFF file's tag {tag} comes twice, or is no whole number: damaged")
         if tag == 259:
             used = number(at + 4 + value_size, VALUE_BYTES[kind])
@@ -324,8 +326,9 @@ def check_exif_and_scans(content: bytes) -> None:
             raise BadImage(f"the JPEG file has more than {MOST_SCANS} scans")
         if parts > MOST_PARTS:
             raise too_many_parts()
-        place = found.end()
-        start = place + max(int.from_bytes(content[place : place + 2], "big"), 2)
+        start = place = found.end()
+        if found[1][0] in SEGMENTS:  # what nobody knows has no length to be believed
+            start += max(int.from_bytes(content[place : place + 2], "big"), 2)
 
 
 def first_scan(content: bytes) -> int:

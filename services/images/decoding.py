@@ -57,17 +57,21 @@ class Limits:
     min_side: int
     max_side: int
     memory_bytes: int  # address space of the decoding process
-    cpu_seconds: int = 10
-    seconds: float = 30.0
+    cpu_seconds: int
+    seconds: float
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The limits that the operator set."""
+        # Ten megapixels of noise take 1.5 s where this was measured.
+        cpu_seconds = 10 + settings.max_image_pixels // 2_500_000
         return cls(
             max_bytes=settings.max_upload_bytes,
             max_pixels=settings.max_image_pixels,
             min_side=settings.min_image_side,
             max_side=settings.max_image_side,
+            cpu_seconds=cpu_seconds,
+            seconds=1.5 * cpu_seconds,
             # What programs and libraries take, copies of the file, and of its pixels what
             # `decoder_process.MOST_HELD` says.
             memory_bytes=150_000_000

@@ -30,6 +30,8 @@ _QUIET = timedelta(seconds=1)
 _ANNOUNCED_AT_ONCE = 100
 # Between two patrols: then this process was stopped, with its machine perhaps.
 _AWAY = timedelta(seconds=15)
+# The clocks of hosts may differ by less.
+_AHEAD = timedelta(hours=1)
 _FILES_SECONDS = 3600.0  # between looks at all files there are
 
 
@@ -95,7 +97,8 @@ class Reaper:
         self._locks.sweep(held)
         moment = now()
         silence = timedelta(seconds=max(60.0, 2 * self._settings.lease_seconds))
-        unseen = or_(Worker.last_seen < moment - silence, Worker.last_seen > moment + silence)
+        # So far in the future: of before the clock was set back.
+        unseen = or_(Worker.last_seen < moment - silence, Worker.last_seen > moment + _AHEAD)
         with self._installation.database.write() as session:
             session.execute(delete(Worker).where(unseen))
         expiry.expire(self._installation)
@@ -140,10 +143,11 @@ class Reaper:
             first = claims.candidate(session, queue)
             if first is None:
                 return 0  # their owners are at their caps
-            # Nobody calls in the future: the clock was set back since.
+            # Nobody calls so far in the future: the clock was set back since.
+            future = moment + timedelta(seconds=self._settings.redispatch_seconds)
             overdue = session.scalars(
                 select(Job)
-                .where(*queued, or_(last_called <= before, last_called > moment))
+                .where(*queued, or_(last_called <= before, last_called > future))
                 .order_by(Job.priority.desc(), Job.queued, Job.id)
                 .limit(min(count - waiting, _ANNOUNCED_AT_ONCE))
             ).all()

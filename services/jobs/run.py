@@ -136,9 +136,10 @@ class JobRun:
             job.checkpoint = job.checkpoint_at = job.checkpoint_size = None
             self._record(session, "log", {"message": message})
 
+        damaged, self._checkpoint = self._checkpoint, None
         self._write_patiently(forget)
-        self._checkpoint = None
-        checkpoints.sweep(self._installation.blobs, self.claim.job_id, keep=None)
+        if damaged is not None:  # this one alone: a later attempt may have saved others by now
+            self._installation.blobs.delete(damaged)
 
     def poll(self) -> Signal:
         """What to do now; the pulse keeps the answer fresh."""

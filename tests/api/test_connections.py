@@ -68,6 +68,20 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(live, request_:
     assert httpx.get(f"{live.url}/healthz").status_code == 200
 
 
+def test_what_is_no_body_behind_an_early_answer_ends_the_connection(live, caplog) -> None:
+    address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(
+            b"POST /v1/nothing HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        assert client.recv(65536).startswith(b"HTTP/1.1 403 ")  # another host
+        with suppress(ConnectionError):
+            client.sendall(b"zz\r\n")
+            while client.recv(65536):
+                pass
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_request_whose_length_is_told_in_two_ways_hides_no_other_one(live) -> None:
     head = b"POST /v1/session HTTP/1.1\r\nHost: a\r\nContent-Length: 49\r\n"
     hidden = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

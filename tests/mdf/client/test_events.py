@@ -64,13 +64,6 @@ def test_a_broken_stream_goes_on_after_the_last_event(server: Any) -> None:
     assert [type(error) for error in lost] == [UnreachableError, UnreachableError, ApiError]
 
 
-def test_the_log_of_a_server_that_was_restored_from_a_backup_begins_anew(server: Any) -> None:
-    server.break_off(200, b"".join(map(event, range(1, 5))), length=9999)
-    server.reply(200, event(1) + event(2) + event(3, "state", state="succeeded"))
-    events = list(Client(server.url).jobs.follow("job_1"))
-    assert [one.seq for one in events] == [1, 2, 3, 4, 1, 2, 3]
-
-
 def test_a_stream_that_the_server_closes_early_is_opened_again(server: Any) -> None:
     server.reply(200, event(1))
     server.reply_json(200, JOB)  # still running

@@ -460,6 +460,11 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         BadImageError,
         "more than 8 MiB beside its pixels",
     ),
+    "TIFF with three compressions": (
+        lambda: tiff((259, 3, 3, 0x50005)),
+        BadImageError,
+        "tag 259 comes twice, or is no whole number",
+    ),
     "TIFF with two widths": (
         lambda: tiff((256, 17, 1, 64), (256, 4, 1, 64), big=True),
         BadImageError,
@@ -504,6 +509,14 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
         lambda: file(RGB, "JPEG")[:-2] + b"\xff\xe5\0\2" * 1_000_000,
         BadImageError,
         "cut into more than 20000 parts",
+    ),
+    "JPEG of many scans behind lengths that are none": (
+        lambda: (
+            file(RGB, "JPEG", progressive=True)[:-2]
+            + (b"\xff\x02\xff\xff" + b"\xff\xda\0\2" * 10_000) * 3
+        ),
+        BadImageError,
+        "more than 60 scans",
     ),
     "JPEG of EXIF data in pieces": (
         lambda: (
@@ -626,6 +639,13 @@ def test_the_largest_of_what_takes_more_memory_needs_little(
 def test_bytes_that_fill_a_header_are_passed_over(inserted: bytes) -> None:
     large = file(Image.new("RGB", (5000, 4000)), "JPEG", subsampling=0)
     assert decode(with_before_scan(large, inserted), LIMITS) == decode(large, LIMITS)
+
+
+def test_empty_bytes_between_scans_take_no_time() -> None:
+    content = file(RGB, "JPEG", progressive=True)
+    began = time.monotonic()
+    decode(content[:-2] + b"\xff" * 1_000_000 + b"\0" + content[-2:], LIMITS)
+    assert time.monotonic() - began < 5
 
 
 def test_a_film_behind_a_photo_is_passed_over() -> None:

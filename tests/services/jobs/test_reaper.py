@@ -106,19 +106,17 @@ def test_a_message_of_the_future_may_be_missing_too(desk, reaper):
     assert reaper.announce_waiting() == 1
 
 
-def test_a_lease_that_none_is_given_for_ends_with_the_clock_set_back(desk, reaper):
-    """Its holder lives elsewhere, and renews it within a lease if it lives."""
-    dead, alive = desk.submit(), desk.submit()
-    desk.claim(dead, lease=86_400)
-    desk.claim(alive)
-    assert reaper.reclaim() == [dead.id]
-    assert desk.job(alive).state == "running"
+def test_a_lease_far_in_the_future_is_nobodys_to_end(desk, reaper):
+    """The clock of its holder's host may be ahead of ours."""
+    job = desk.submit()
+    desk.claim(job, lease=86_400)
+    assert reaper.reclaim() == []
 
 
 def test_leases_do_not_count_at_once_after_the_clock_was_set_back(desk, reaper, monkeypatch):
     reaper.patrol()
     job = desk.submit()
-    desk.claim(job, lease=86_400)
+    desk.claim(job, lease=-1)
     monkeypatch.setattr(reaper, "_patrolled", now() + timedelta(days=1))
     reaper.patrol()
     assert desk.job(job).state == "running"
@@ -129,7 +127,7 @@ def test_leases_do_not_count_at_once_after_the_clock_was_set_back(desk, reaper, 
 
 def test_a_worker_that_was_seen_in_the_future_is_forgotten(desk, installation, reaper):
     with installation.database.write() as session:
-        for name, age in (("here", 0), ("gone", -3600)):
+        for name, age in (("here", -60), ("gone", -7200)):
             seen = now() - timedelta(seconds=age)
             session.add(
                 Worker(id=name, host="h", pid=1, device="cpu", started=now(), last_seen=seen)
