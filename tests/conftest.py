@@ -59,6 +59,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a shell; programs under test would inherit it, and tests press
     # Ctrl-C on them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # Begun by `nohup`, which is still heeded here: programs under test would inherit that as well.
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # A worker whose jobs count instead of training; see tests/workers/counting_job.py.
 COUNTING = (str(Path(__file__).parent / "workers" / "counting_worker.py"),)

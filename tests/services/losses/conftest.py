@@ -44,13 +44,14 @@ def small_loss(tmp_path_factory: pytest.TempPathFactory) -> StoredLoss:
     packed = trained.manifest, trained.discriminators
     folder = tmp_path_factory.mktemp("losses")
     content = write_artefact(*packed)
-    Blobs(folder).put("losses/small.safetensors", content)
+    blob = f"losses/{sha256(content).hexdigest()}.safetensors"
+    Blobs(folder).put(blob, content)
     files = {
         "safetensors": content,
         "pth": export.state_dicts(*packed),
         "pt2": export.program(*packed),
     }
-    return StoredLoss(MDFLoss(*packed), files, folder, "losses/small.safetensors")
+    return StoredLoss(MDFLoss(*packed), files, folder, blob)
 
 
 @pytest.fixture(scope="session")
