@@ -89,7 +89,9 @@ def mdf_command(service: Any) -> Callable[..., Result]:
     """Run `mdf …` against the service, within this process."""
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [*map(str, arguments)], env={"MDF_URL": service.url})
+        # What a command sets for its children is unset after it: other tests start programs too.
+        environment = {"MDF_URL": service.url, "PYTHONSAFEPATH": None}
+        return CliRunner().invoke(app, [*map(str, arguments)], env=environment)
 
     return run
 
