@@ -44,7 +44,7 @@ async def upload_image(
 ) -> Response:
     """Store a PNG, JPEG, WebP or TIFF file: its pixels, as 8-bit sRGB.
 
-    One frame, of 32 to 8192 pixels a side and 25 megapixels (10 as WebP; fewer of some
+    One frame, of 32 to 8192 pixels a side and 25 megapixels (9 as WebP; fewer of some
     progressive JPEG and TIFF, too); the file has 25 MB at most. The EXIF orientation is applied,
     16 bits become 8, CMYK and grey become RGB; `source` tells which.
     Transparency is kept for restoration; training sees it over white.

@@ -51,7 +51,8 @@ NO_ROOM = 3
 # largest image: 150 MB of 25 megapixels.
 MOST_HELD = 6.0
 PILLOW_HOLDS = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0}  # any other mode: 4
-LIBWEBP_HOLDS = 11.0
+LIBWEBP_HOLDS = 12.5
+LIBWEBP_COPIES = 2.5  # of the file
 COEFFICIENT = 2  # bytes
 # Libraries read these one by one, and a file of 25 MB may have millions: more than any camera or
 # program writes.
@@ -385,8 +386,7 @@ def held_besides(image: Image.Image, content: bytes) -> tuple[str, float]:
         samples = sum(across * down for across, down in sampling) / max(finest, 1)
         return "a JPEG of several scans (progressive)", COEFFICIENT * samples
     if image.format == "WEBP":
-        copies = 2 * max(0, len(content) - MOST_BESIDE)  # of a large file
-        return "WebP", LIBWEBP_HOLDS + copies / (width * height)
+        return "WebP", LIBWEBP_HOLDS + LIBWEBP_COPIES * len(content) / (width * height)
     if isinstance(image, TiffImageFile):
         return "a TIFF of large strips", strip_bytes(image, content) / (width * height)
     return "PNG", 0.0

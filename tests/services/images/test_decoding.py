@@ -413,7 +413,7 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
     "too many pixels for WebP": (
         lambda: file(Image.new("RGB", (4000, 2501)), "WebP"),
         BadImageError,
-        "4000 × 2501 pixels; as WebP, .* at most 10 megapixels",
+        "4000 × 2501 pixels; as WebP, .* at most 9.0[0-9] megapixels",
     ),
     "too many pixels for a progressive JPEG": (
         lambda: file(Image.new("RGB", (5000, 3501)), "JPEG", progressive=True, subsampling=0),
@@ -438,7 +438,7 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
     "too many pixels for a large WebP": (
         lambda: file(Image.new("RGB", (3900, 2500)), "WebP", lossless=True) + bytes(16 << 20),
         BadImageError,
-        "3900 × 2500 pixels; as WebP, .* at most 8.97 megapixels",
+        "3900 × 2500 pixels; as WebP, .* at most 7.2[0-9] megapixels",
     ),
     "TIFF of a million strips": (
         lambda: tiff((273, 1, 1_000_000, 8), (278, 4, 1, 1), pixels=bytes(1_000_000)),
@@ -611,8 +611,8 @@ def test_the_largest_image_needs_little_memory(kind: str, keep_alpha: bool) -> N
 @pytest.mark.parametrize(
     ("mode", "form", "size", "options"),
     [
-        ("RGB", "WebP", (4000, 2500), {}),
-        ("RGBA", "WebP", (4000, 2500), {}),
+        ("RGB", "WebP", (3600, 2500), {}),
+        ("RGBA", "WebP", (3600, 2500), {}),
         ("RGB", "JPEG", (5000, 3000), {"progressive": True, "subsampling": 0}),
         ("CMYK", "JPEG", (5000, 2500), {"progressive": True, "subsampling": 0}),
         ("RGB", "JPEG", (5000, 4280), {"progressive": True, "subsampling": 2}),
