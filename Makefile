@@ -12,6 +12,7 @@ setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0] + ". Name another by: make PYTHON=python3.12 …")'
+	@$(PYTHON) -c 'import platform as p, shutil, sys; (p.system(), p.machine()) == ("Linux", "x86_64") and sys.version_info < (3, 13) or shutil.which("redis-server") or sys.exit("redis-server is needed: here no Python package brings it. Install it by your package manager (Debian: apt install redis-server)")'
 	@echo "Setting up $(VENV), once: a minute or a few, most of it for PyTorch …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[server,demo,dev]"

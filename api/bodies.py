@@ -6,8 +6,8 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,8 +39,9 @@ MAX_NAME = 200
 # Of a whole number: what has more lies beyond the floating-point numbers.
 MAX_DIGITS = 309
 MAX_LOGIN_BYTES = 1 << 10  # sent by those whom nobody knows yet
-# For the next bytes of a body to come.
+# For a body's next bytes to come, or to make up for as much that came more slowly than this.
 SILENCE_SECONDS = 60.0
+SLOWEST = 8000.0  # bytes in a second
 # For all of a login, which is short.
 LOGIN_SECONDS = 30.0
 # Boundaries, part headers and form fields around a file.
@@ -67,7 +68,7 @@ _TOO_DEEP = f"the body's JSON is nested too deeply: at most {MAX_JSON_DEPTH} lev
 class BodyCap:
     """Refuses a body that is too large before anything parses it, declared or streamed.
 
-    One that does not come is not waited for: nobody holds a connection by being silent.
+    One that does not come is not waited for: nobody holds a connection by being silent, or slow.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -85,7 +86,11 @@ class BodyCap:
             response = problem(scope, status=413, code="too_large", detail=_too_large(cap))
             await response(scope, receive, send)
             return
-        began, received, is_awaited, is_answered = time.monotonic(), 0, True, False
+        received, is_awaited, is_answered = 0, True, False
+        seconds, pace = SILENCE_SECONDS, SLOWEST
+        if scope["path"] == LOGIN:
+            seconds, pace = LOGIN_SECONDS, math.inf
+        patience = seconds
 
         async def tell(message: Message) -> None:
             nonlocal is_answered
@@ -93,21 +98,23 @@ class BodyCap:
             await send(message)
 
         async def count() -> Message:
-            nonlocal received, is_awaited
+            nonlocal received, is_awaited, patience
             if not is_awaited:
                 return await receive()
-            seconds = SILENCE_SECONDS
-            if scope["path"] == LOGIN:
-                seconds = began + LOGIN_SECONDS - time.monotonic()
+            asked = time.monotonic()
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(patience):
                     message = await receive()
             except TimeoutError:
                 if is_answered:  # it was not needed
                     return {"type": "http.disconnect"}
-                raise HTTPException(408, "the request's body has not come: send it again") from None
+                raise HTTPException(
+                    408, "the request's body has not come, or too slowly: send it again"
+                ) from None
             is_awaited = message.get("more_body", False)
-            received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            patience = min(patience - (time.monotonic() - asked) + size / pace, seconds)
+            received += size
             if received > cap:
                 raise HTTPException(413, _too_large(cap))
             return message
@@ -151,7 +158,17 @@ class StrictRoute(APIRoute):
 
 
 class StrictRequest(Request):
-    """Reads JSON that holds finite numbers and whole characters only."""
+    """Reads JSON that holds finite numbers and whole characters only, and forms into their room."""
+
+    take_room: Callable[[int], None] | None = None
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """The body as it comes."""
+        async with aclosing(super().stream()) as chunks:
+            async for chunk in chunks:
+                if self.take_room is not None:
+                    self.take_room(len(chunk))
+                yield chunk
 
     async def json(self) -> Any:
         """The body, parsed once."""
@@ -231,17 +248,16 @@ def _check_media_type(request: Request, wanted: str) -> None:
 
 
 @asynccontextmanager
-async def _reading_form(request: Request) -> AsyncIterator[FormData]:
-    """A form, parsed once. There is room for its file until the request is done."""
+async def _reading_form(request: StrictRequest) -> AsyncIterator[FormData]:
+    """A form, parsed once. What has come of it has its room until the request is done."""
     _check_charset(request)
     runtime: Runtime = request.app.state.runtime
-    installation = runtime.installation
+    owner = request.state.caller.owner
     declared = request.headers.get("content-length", "")
-    # What comes in pieces, of a size that nobody tells, may be as large as is accepted.
-    cap = _cap(request.scope["path"], installation.settings)
-    size = int(declared) if declared.isdecimal() else cap
-    with runtime.forms.taken_by(request.state.caller.owner, size):
-        await anyio.to_thread.run_sync(installation.blobs.check_free)
+    # Refused before it comes if there is no room, but nobody takes room by announcing much.
+    runtime.forms.check(owner, int(declared) if declared.isdecimal() else 0)
+    with runtime.forms.taken_by(owner, 0) as request.take_room:
+        await anyio.to_thread.run_sync(runtime.installation.blobs.check_free)
         try:
             form = await request.form(**FORM_LIMITS)
         except OSError as error:

@@ -3,6 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import chain
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.errors import documented, problem
-from services.blobs import BlobMissingError, Blobs, StoredFile
+from services.blobs import BlobDamagedError, BlobMissingError, Blobs, StoredFile
 from services.database.schema import Image
 from services.errors import FileMissingError, NotFoundError, StorageError
 from services.names import CONTROL
@@ -23,6 +24,7 @@ RESPONSES = {
     **documented(404, 416),
 }
 
+_DAMAGED = "the file is damaged: upload it again, or take it from a backup"
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
 
 
@@ -69,10 +71,8 @@ def stored(blobs: Blobs, blob: str) -> StoredFile:
 
 def _read_whole(blobs: Blobs, blob: str) -> bytes:
     """The whole of a blob; NotFoundError if it was deleted after its row was read."""
-    try:
+    with _telling():
         return blobs.get(blob)
-    except BlobMissingError as error:
-        raise NotFoundError("the file is gone: it was deleted meanwhile") from error
 
 
 def read_image(blobs: Blobs, image: Image) -> bytes:
@@ -115,15 +115,24 @@ def _bounds(wanted: re.Match[str], size: int) -> tuple[int, int]:
 
 
 def _open(blobs: Blobs, file: StoredFile, start: int, length: int) -> Iterator[bytes]:
-    """The bytes; a file that is gone or cut short is found out before the answer begins."""
+    """The bytes; a file that is gone, or cannot be read, is found out before the answer begins."""
     if blobs.size(file.blob) not in (file.size, None):
-        raise StorageError("the file is damaged: upload it again, or take it from a backup")
+        raise StorageError(_DAMAGED)
     chunks = blobs.stream(file.blob, start=start, length=length)
-    try:
+    with _telling():
         first = next(chunks, b"")
+    return chain([first], chunks)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Turn what the store says of a blob into errors of the service."""
+    try:
+        yield
     except BlobMissingError as error:
         raise NotFoundError("the file is gone: it was deleted meanwhile") from error
-    return chain([first], chunks)
+    except BlobDamagedError as error:
+        raise StorageError(_DAMAGED) from error
 
 
 def disposition(filename: str) -> str:

@@ -29,7 +29,7 @@ from services import census
 from services.census import Census
 from services.installation import Installation
 from services.jobs.failures import Code
-from services.jobs.lifecycle import TERMINAL, State
+from services.jobs.lifecycle import HELD, TERMINAL, State
 from services.jobs.queues import QUEUE_NAMES, types_in
 from services.jobs.specs import SPECS
 from services.tallies import BOUNDS, Count, Time, Times
@@ -121,12 +121,16 @@ def _jobs(counted: Census) -> Iterator[Metric]:
     oldest = GaugeMetricFamily(
         "mdf_queue_oldest_seconds", "Wait of the oldest queued job", labels=("queue",)
     )
+    running = GaugeMetricFamily("mdf_queue_running", "Running jobs", labels=("queue",))
     for queue in QUEUE_NAMES:
         waiting = (counted.jobs.get((job_type, State.QUEUED), 0) for job_type in types_in(queue))
         depth.add_metric((queue,), sum(waiting))
         oldest.add_metric((queue,), counted.oldest_queued_seconds[queue])
+        held = (counted.jobs.get((kind, state), 0) for kind in types_in(queue) for state in HELD)
+        running.add_metric((queue,), sum(held))
     yield depth
     yield oldest
+    yield running
 
 
 def _job_history(counted: Census) -> Iterator[Metric]:

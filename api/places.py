@@ -1,7 +1,7 @@
 """Places for what takes long, so that nobody takes them all."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from services.errors import UnavailableError
@@ -19,11 +19,28 @@ class Places:
         self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def taken_by(self, owner: str, size: int = 1) -> Iterator[None]:
-        """Places for one upload, until the end of the block.
+    def taken_by(self, owner: str, size: int = 1) -> Iterator[Callable[[int], None]]:
+        """Places for one upload, until the end of the block, which may take so many more.
 
         Raises: UnavailableError if there are too few.
         """
+        taken = 0
+
+        def take(more: int) -> None:
+            nonlocal taken
+            self.check(owner, more)
+            self._taken[owner] += more
+            taken += more
+
+        take(size)
+        try:
+            yield take
+        finally:
+            self._taken[owner] -= taken
+            self._taken += Counter()  # forgets who has none
+
+    def check(self, owner: str, size: int) -> None:
+        """Raise UnavailableError if so many could not be taken now."""
         if self._taken.total() + size > self._total:
             raise UnavailableError(
                 "the server is taking as many uploads as it can: go on in a moment"
@@ -33,9 +50,3 @@ class Places:
                 f"the server is taking as many uploads of {owner} as it can, and keeps room for "
                 "others: go on when one of them is done"
             )
-        self._taken[owner] += size
-        try:
-            yield
-        finally:
-            self._taken[owner] -= size
-            self._taken += Counter()  # forgets who has none

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
-import anyio
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
@@ -16,10 +15,14 @@ from api.readiness import Readiness
 from services.installation import Installation
 from services.jobs.dispatch import Dispatcher
 from services.rates import Rates
+from services.turns import Turns
 from services.workbench import Workbench
 
-# Decoding processes at one time; further uploads wait without holding a thread.
+# Pictures that are decoded at one time. Others wait without holding a thread: of an owner, more
+# than come at once in a batch of uploads or on a page of thumbnails.
 DECODERS = 2
+DECODERS_WAITING = 1024
+DECODERS_WAITING_OF_OWNER = 256
 # Archives that are taken at one time; each holds a part of a few megabytes in memory.
 UPLOADS = 16
 UPLOADS_OF_OWNER = 8
@@ -41,7 +44,7 @@ class Runtime:
     restorers: Workbench  # keeps the models that it used last
     readiness: Readiness
     registry: CollectorRegistry
-    decoders: anyio.CapacityLimiter
+    decoders: Turns
     uploads: Places
     forms: Places  # counted in bytes
     rates: Rates
@@ -64,7 +67,9 @@ class Runtime:
             restorers=Workbench(threads=installation.settings.threads),
             readiness=Readiness(installation, dispatcher),
             registry=make_registry(installation, feeds),
-            decoders=anyio.CapacityLimiter(DECODERS),
+            decoders=Turns(
+                waiting=DECODERS_WAITING, of_owner=DECODERS_WAITING_OF_OWNER, lanes=DECODERS
+            ),
             uploads=Places(total=UPLOADS, of_owner=UPLOADS_OF_OWNER),
             forms=Places(total=FORMS * form_bytes, of_owner=FORMS_OF_OWNER * form_bytes),
             rates=Rates(installation.settings),

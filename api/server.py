@@ -9,7 +9,7 @@ import socket
 import uvicorn
 
 from api.app import create_app
-from api.connections import Connection
+from api.connections import Connection, PageConnection
 from api.runtime import Runtime
 from services.exposure import check_host
 from services.installation import Installation
@@ -41,8 +41,9 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 loop="uvloop",
                 http=Connection,
-                ws="websockets-sansio",
+                ws=PageConnection,
                 ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # what is sent small takes no memory unnoticed
                 lifespan="on",
                 access_log=False,
                 log_config=None,

@@ -9,6 +9,7 @@ The archive is an uncompressed tar: files below `blobs/`, then `mdf.sqlite`, and
 `manifest.json` with the digest of each. One that was broken off lacks the manifest.
 """
 
+import errno
 import fcntl
 import io
 import json
@@ -43,7 +44,7 @@ from services.database.schema import (
     now,
 )
 from services.errors import ConflictError, DiskFullError, ServiceError
-from services.files import is_disk_full, sync_folder
+from services.files import is_disk_full, is_unreadable, sync_folder
 from services.jobs import claims, parts
 from services.jobs.claims import Claim
 from services.retention.references import References
@@ -55,6 +56,7 @@ _BLOBS = "blobs"
 _MANIFEST = "manifest.json"
 _MEMBER = re.compile(rf"{_BLOBS}(/[\w-][\w.-]*)+|{re.escape(_DATABASE)}|{re.escape(_MANIFEST)}")
 _VERSION = re.compile(r"[0-9A-Za-z][\w.+!-]{0,40}", re.ASCII)
+_DRAFT = ".mdf-backup-"
 _STAGING = ".restore-"
 _CHUNK = 1 << 20
 _ROUNDS = 100
@@ -81,7 +83,8 @@ class Backup:
         digests: SHA-256 of each file, by its name in the archive.
         size: bytes of these files together.
         missing: files that the database names, and that were not there.
-        damaged: files that are not what the database says of them.
+        damaged: files that are not what the database says of them, or that could not be read:
+            the archive has zeros from there on.
     """
 
     created: str
@@ -109,7 +112,7 @@ def back_up(settings: Settings, target: Path, *, on_bytes: OnBytes = lambda *_: 
     if not target.parent.is_dir():
         raise BackupError(f"there is no folder {target.parent}: make it first")
     _check_absent(target)
-    with _room_in(target.parent), _workspace(target.parent, f".{target.name}-draft-") as folder:
+    with _room_in(target.parent), _workspace(target.parent, _DRAFT) as folder:
         draft = folder / "archive"
         with _new_file(draft) as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -168,6 +171,7 @@ class _Archive:
         self._blobs = blobs
         self._on_bytes = on_bytes
         self._digests: dict[str, str] = {}
+        self._unreadable: set[str] = set()
         self._done = 0
         self._total = 0
 
@@ -191,8 +195,10 @@ class _Archive:
         # What rows will name later, or never: without it a job does some of its work again.
         unnamed = {*references.reserved, *filter(references.needs, self._parts())}
         self._add_all(unnamed)
-        self._add(snapshot, _DATABASE)
-        kept = {_DATABASE, *(f"{_BLOBS}/{key}" for key in references.named | unnamed)}
+        with snapshot.open("rb") as file:
+            self._add(file, _DATABASE, _Reader(file, self._count))
+        keys = references.named | unnamed
+        kept = {_DATABASE, *(f"{_BLOBS}/{key}" for key in keys)}
         digests = {name: digest for name, digest in self._digests.items() if name in kept}
         backup = Backup(
             created=created.isoformat(),
@@ -201,7 +207,7 @@ class _Archive:
             digests=digests,
             size=self._done,
             missing=sorted(lacking),
-            damaged=_damaged(snapshot, digests),
+            damaged=sorted(_damaged(snapshot, digests) | self._unreadable & keys),
         )
         content = json.dumps(asdict(backup)).encode()
         self._tar.addfile(_member(_MANIFEST, len(content)), io.BytesIO(content))
@@ -214,19 +220,24 @@ class _Archive:
         size = sum(_size(self._blobs / key) for key in wanted)
         _check_room(self._folder, size)
         self._total = self._done + size
-        return {key for key in wanted if not self._add(self._blobs / key, f"{_BLOBS}/{key}")}
+        return {key for key in wanted if not self._add_blob(key)}
 
-    def _add(self, path: Path, name: str) -> bool:
+    def _add_blob(self, key: str) -> bool:
+        """Add a file if it is there; one that the disk cannot read keeps nothing else back."""
         try:
-            file = path.open("rb")
+            file = (self._blobs / key).open("rb")
         except FileNotFoundError:
             return False
         with file:
-            size = os.fstat(file.fileno()).st_size
-            reader = _Reader(file, self._count)
-            self._tar.addfile(_member(name, size), reader)
-        self._digests[name] = reader.digest.hexdigest()
+            reader = _Salvager(file, self._count)
+            self._add(file, f"{_BLOBS}/{key}", reader)
+        if reader.is_cut:
+            self._unreadable.add(key)
         return True
+
+    def _add(self, file: BinaryIO, name: str, reader: "_Reader") -> None:
+        self._tar.addfile(_member(name, os.fstat(file.fileno()).st_size), reader)
+        self._digests[name] = reader.digest.hexdigest()
 
     def _count(self, count: int) -> None:
         self._done += count
@@ -248,10 +259,28 @@ class _Reader(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
-        content = self._file.read(size)
+        content = self._next(size)
         self.digest.update(content)
         self._on_read(len(content))
         return content
+
+    def _next(self, size: int) -> bytes:
+        return self._file.read(size)
+
+
+class _Salvager(_Reader):
+    """A file that is read as zeros from where its disk cannot read it; then `is_cut`."""
+
+    is_cut = False
+
+    def _next(self, size: int) -> bytes:
+        try:
+            return bytes(size) if self.is_cut else super()._next(size)
+        except OSError as error:
+            if not is_unreadable(error):
+                raise
+            self.is_cut = True
+            return bytes(size)
 
 
 def _unpack(file: IO[bytes], staging: Path, on_bytes: OnBytes) -> Backup:
@@ -318,10 +347,8 @@ def _shown(said: Any) -> str:
 
 def _make_current(path: Path, backup: Backup) -> None:
     """Bring the database to this version, and its jobs to where no process has them."""
-    with closing(sqlite3.connect(path)) as connection:
-        (fault,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if fault != "ok":
-            raise BackupError(f"the backup's database is damaged: {fault}")
+    if fault := _fault_of(path):
+        raise BackupError(f"the backup's database is damaged: {fault}")
     with _opened(path) as database:
         database.migrate()
         with database.write() as session:
@@ -348,7 +375,7 @@ def _move_in(staging: Path, home: Path) -> None:
         is_linked = (staging / _DATABASE).stat().st_nlink > 1
         if not is_linked and not (staging / _BLOBS).exists():
             (home / _BLOBS).rename(staging / _BLOBS)
-        if isinstance(error, FileExistsError):
+        if isinstance(error, OSError) and error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
             raise _occupied(home) from None
         raise
 
@@ -477,6 +504,22 @@ def _copy_database(source: Path, snapshot: Path) -> None:
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(snapshot)) as copy:
         live.execute("PRAGMA busy_timeout = 10000")
         live.backup(copy)  # in one step: one state of it, and nobody who writes waits
+    if fault := _fault_of(snapshot):
+        raise BackupError(
+            f"the database {source} is damaged ({fault}), and a backup of it could not be "
+            "restored: move what is there aside, and make it anew of an earlier backup with "
+            "`mdf restore-backup`"
+        )
+
+
+def _fault_of(database: Path) -> str | None:
+    """What SQLite finds wrong with the file, if anything."""
+    with closing(sqlite3.connect(database)) as connection:
+        try:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            return str(error)
+    return None if said == "ok" else " ".join(said.split())
 
 
 def _references(snapshot: Path) -> References:
@@ -492,7 +535,7 @@ def _references(snapshot: Path) -> References:
             return References.read(session)
 
 
-def _damaged(snapshot: Path, digests: dict[str, str]) -> list[str]:
+def _damaged(snapshot: Path, digests: dict[str, str]) -> set[str]:
     """Keys of files whose digests are not those of their rows."""
     damaged = set()
     with _opened(snapshot) as database, database.read() as session:
@@ -500,7 +543,7 @@ def _damaged(snapshot: Path, digests: dict[str, str]) -> list[str]:
             for row in session.execute(select(table.blob, table.sha256)):
                 if digests.get(f"{_BLOBS}/{row.blob}", row.sha256) != row.sha256:
                     damaged.add(row.blob)
-    return sorted(damaged)
+    return damaged
 
 
 @contextmanager

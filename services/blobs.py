@@ -23,7 +23,7 @@ from obstore.exceptions import NotFoundError as ObjectMissing
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from services.errors import DiskFullError, FileMissingError, StorageError
-from services.files import is_disk_full, replace_file
+from services.files import is_disk_full, is_unreadable, replace_file
 
 _DRAFT = ".tmp-"  # how the name of a file begins that is being written into a folder
 _SEAL = re.compile(r"-([0-9a-f]{64})$")  # how a key ends that `put_sealed` has made
@@ -54,6 +54,10 @@ class BlobMissingError(Exception):
 
 class BlobDamagedError(Exception):
     """The blob of that key is not what was stored."""
+
+
+class BlobUnreadableError(BlobDamagedError):
+    """The disk cannot read the blob of that key."""
 
 
 class Blobs:
@@ -132,11 +136,22 @@ class Blobs:
             return None
 
     def get(self, key: str) -> bytes:
-        """The whole content."""
+        """The whole content.
+
+        Raises: BlobMissingError; BlobUnreadableError if the folder's disk cannot read it. What
+        keeps a bucket from answering passes as it is.
+        """
         try:
+            if self.folder is not None:
+                # Not by the library: its errors do not tell a bad disk from a busy process.
+                return (self.folder / key).read_bytes()
             return bytes(obstore.get(self._store, key).bytes())
-        except (ObjectMissing, FileNotFoundError) as error:
+        except (ObjectMissing, FileNotFoundError, IsADirectoryError) as error:
             raise BlobMissingError(key) from error
+        except OSError as error:
+            if is_unreadable(error):
+                raise BlobUnreadableError(key) from error
+            raise
 
     def get_sealed(self, key: str) -> bytes:
         """What `put_sealed` stored; BlobDamagedError if it is no longer that.
@@ -153,16 +168,27 @@ class Blobs:
         """Whether that file is there, in its size."""
         return self.size(file.blob) == file.size
 
+    def is_whole(self, file: StoredFile) -> bool:
+        """Whether that file is there as it was stored; it is read for that."""
+        try:
+            content = self.get(file.blob)
+        except (BlobMissingError, BlobDamagedError):
+            return False
+        return hashlib.sha256(content).hexdigest() == file.sha256
+
     def read(self, key: str, *, sha256: str, of: str) -> bytes:
         """The whole content, which has that digest; `of` names the object that it is the file of.
 
-        Raises: FileMissingError, or StorageError if it is not what was stored.
+        Raises: FileMissingError, or StorageError if it cannot be read or is not what was stored.
         """
         cure = "upload it again, or take it from a backup"
         try:
             content = self.get(key)
         except BlobMissingError as error:
             raise FileMissingError(f"the file of {of} is missing: {cure}") from error
+        except BlobUnreadableError as error:
+            _log.error("%s, the file of %s, cannot be read: %s", key, of, error.__cause__)
+            raise StorageError(f"the file of {of} cannot be read: {cure}") from error
         if hashlib.sha256(content).hexdigest() != sha256:
             _log.error("%s, the file of %s, is damaged", key, of)
             raise StorageError(f"the file of {of} is damaged: {cure}")
@@ -179,6 +205,10 @@ class Blobs:
                 yield bytes(obstore.get_range(self._store, key, start=start, length=step))
             except (ObjectMissing, FileNotFoundError) as error:
                 raise BlobMissingError(key) from error
+            except ObjectStoreError as error:
+                if self.folder is None:
+                    raise
+                raise BlobUnreadableError(key) from error
             start += step
 
     def delete(self, key: str) -> None:

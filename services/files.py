@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CHUNK = 1 << 20
+_UNREADABLE = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
 
 
 def replace_file(path: Path, content: bytes | BinaryIO, *, draft: str) -> None:
@@ -37,6 +38,11 @@ def replace_file(path: Path, content: bytes | BinaryIO, *, draft: str) -> None:
 def is_disk_full(error: BaseException) -> bool:
     """Whether the system refused to write for want of space, or of a quota's."""
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether the disk could not give what is stored: a bad sector, or a damaged file system."""
+    return isinstance(error, OSError) and error.errno in _UNREADABLE
 
 
 def sync_folder(folder: Path) -> None:

@@ -40,13 +40,13 @@ class Installation:
     def at_this_version(cls, settings: Settings) -> Iterator[Self]:
         """Open it for the block, with its database brought to this version.
 
-        Raises: DatabaseUnusableError for a database that is damaged, also where the block finds
-        that out, or of a newer version; ConflictError for an empty one beside files: its sweep
-        would take them all for orphans.
+        Raises: DatabaseUnusableError for a database that is damaged or cannot be opened, also where
+        the block finds that out, or of a newer version; ConflictError for an empty one beside
+        files: its sweep would take them all for orphans.
         """
         installation = cls.open(settings)
         try:
-            with installation.database.explaining_damage():
+            with installation.database.explaining_faults():
                 installation._check_beginning()
                 installation.database.migrate()
                 yield installation

@@ -59,11 +59,8 @@ class Workbench:
 
         Raises: UnavailableError if too many wait already.
         """
-        await self._turns.take(owner)
-        try:
+        async with self._turns.turn(owner):
             yield self
-        finally:
-            self._turns.pass_on()
 
     async def run(
         self,

@@ -100,6 +100,21 @@ def installation(settings: Settings) -> Iterator[Installation]:
 
 
 @pytest.fixture
+def lose_sector() -> Callable[[Path], None]:
+    """Put in a file's place one of 4,096 bytes that can be opened and not be read (EIO)."""
+    attribute = Path("/sys/devices/software/power/autosuspend_delay_ms")
+
+    def lose(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(attribute)
+        with pytest.raises(OSError, match="Input/output error"):
+            path.read_bytes()
+
+    return lose
+
+
+@pytest.fixture
 def seed_image(installation: Installation) -> Image:
     """A photograph of 96×96 px in the catalogue."""
     pixels = np.ascontiguousarray(data.astronaut()[32:128, 160:256])

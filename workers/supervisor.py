@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from services import logs, resources, telemetry
 from services.database.schema import Job, now
 from services.devices import Device
@@ -88,14 +90,14 @@ class Supervisor:
                 self._show(None)
 
     def beat(self) -> None:
-        """Patrol as a reaper and show that the slot is alive, until the process ends."""
+        """Show that the slot is alive and patrol as a reaper, until the process ends."""
         shown = -math.inf
         while True:
             try:
-                self._reaper.patrol()
                 if time.monotonic() - shown >= self._settings.heartbeat_seconds:
                     self._show(self._job_id)
                     shown = time.monotonic()
+                self._reaper.patrol()
             except Exception as error:  # noqa: BLE001 - the database may be away for a while
                 _log.warning("no patrol: %s", error)
             if self._stopping.wait(PATROL_SECONDS):
@@ -150,7 +152,7 @@ class Supervisor:
                         claim,
                         holder=self._slot.id,
                         host=self._slot.host,
-                        lease=timedelta(seconds=self._settings.lease_seconds),
+                        lease=claims.first_lease(timedelta(seconds=self._settings.lease_seconds)),
                     )
             except BaseException:
                 # The file stays: should the claim have been made after all, a free lock tells.
@@ -272,6 +274,10 @@ class Supervisor:
         try:
             with self._installation.database.write() as session:
                 workers.show(session, self._slot, job_id, self._resources)
+        except OperationalError as error:
+            # What cannot be written here, a job process cannot either: its lease, for one.
+            self._reaper.let_leases_be()
+            _log.warning("slot %s is not shown: %s", self._slot.id, error)
         except Exception as error:  # noqa: BLE001 - the next heartbeat shows it
             _log.warning("slot %s is not shown: %s", self._slot.id, error)
 

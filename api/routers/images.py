@@ -50,7 +50,7 @@ async def upload_image(
     Transparency is kept for restoration; training sees it over white.
     """
     limits = Limits.of(shared.installation.settings)
-    async with shared.decoders:
+    async with shared.decoders.turn(caller.owner):
         content = await file.read()
         decoded = await anyio.to_thread.run_sync(partial(decode, content, limits, keep_alpha=True))
     name = plain_name(file.filename or "", fallback="image")

@@ -37,8 +37,9 @@ async def measure_image(
 ) -> MeasurementsOut:
     """How close a file, which is not kept, is to this image: PSNR, SSIM and other metrics."""
     image = await anyio.to_thread.run_sync(_image, shared, image_id, caller)
+    measuring.check_reference(image.width, image.height)
     limits = replace(Limits.of(shared.installation.settings), min_side=1)
-    async with shared.decoders:
+    async with shared.decoders.turn(caller.owner):
         decoded = await anyio.to_thread.run_sync(partial(decode, await file.read(), limits))
     measuring.check_sizes((decoded.width, decoded.height), (image.width, image.height))
     async with shared.workbench.turn(caller.owner) as bench:

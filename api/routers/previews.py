@@ -105,8 +105,9 @@ async def distort_image(
 ) -> Response:
     """A part of an image, distorted as a task has it."""
     window = Window(left, top, width, height)
+    # It has turns of its own, and who waits for one does not hold the workbench meanwhile.
+    part = await _excerpt(shared, image_id, caller, window, NATURAL)
     async with shared.workbench.turn(caller.owner) as bench:
-        part = await _excerpt(shared, image_id, caller, window, NATURAL)
         png = await bench.run(
             previews.distorted, part, task.root, position=position, random_seed=random_seed
         )
@@ -122,7 +123,7 @@ async def _excerpt(
         file = StoredFile(blob=image.blob, size=image.size, sha256=image.sha256)
         return _cut(shared.installation.blobs, image.id, file, window, size)
 
-    async with shared.decoders:
+    async with shared.decoders.turn(caller.owner):
         return await anyio.to_thread.run_sync(work)
 
 

@@ -165,7 +165,7 @@ async def _picture(request: Request, shared: Runtime, caller: Caller) -> _Pictur
         problem = Problem("/file", "must be a file: the one part of the form, with a filename")
         raise BadInputError("the form needs one part, `file`, with a filename", problems=(problem,))
     limits = replace(Limits.of(shared.installation.settings), min_side=1)
-    async with shared.decoders:
+    async with shared.decoders.turn(caller.owner):
         content = await file.read()
         decoded = await anyio.to_thread.run_sync(partial(decode, content, limits, keep_alpha=True))
     name = plain_name(file.filename or "", fallback="image")

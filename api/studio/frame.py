@@ -13,6 +13,7 @@ from nicegui.elements.mixins.text_element import TextElement
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.studio.hosting import ASSETS, note
+from api.studio.page_connections import forget
 from api.studio.visitor import Visitor
 from services import access
 from services.access import Caller
@@ -33,8 +34,9 @@ PLACES = {
     "/compare": "Compare",
     "/admin": "Admin",
 }
-# Pages of a key that wait for their browser to connect; each takes half a megabyte.
-MOST_WAITING = 100
+# Pages of a key that wait for their browser to connect, at first or again; each takes more than
+# half a megabyte.
+MOST_WAITING = 50
 THEMES = {"auto": None, "light": False, "dark": True}
 
 
@@ -162,16 +164,14 @@ def button(words: str, act: Callable[[], Any] | None = None, *, classes: str = "
 
 
 def _make_room(caller: Caller) -> None:
-    """Forget the oldest of the pages that the caller fetched and no browser has opened yet."""
+    """Forget the oldest of the pages that the caller fetched and no browser has open."""
     waiting = [
         page
         for page in Client.instances.values()
-        if not page.has_socket_connection
-        and not page._delete_tasks  # it was open, and may come back
-        and page.request.state.caller.key_id == caller.key_id
+        if not page.has_socket_connection and page.request.state.caller.key_id == caller.key_id
     ]
     for page in waiting[:-MOST_WAITING]:
-        page.delete()
+        forget(page)
 
 
 def _draw_frame(request: Request, client: Client, visitor: Visitor) -> None:

@@ -142,8 +142,11 @@ class _Studio(Mount):
                 refusal = ForbiddenError("this connection is of a page that another key has opened")
                 await refuse(scope, refusal, receive, send)
                 return
-            receive = page_connections.Hearing(receive)
-        elif scope["path"].startswith(_SCRIPTS):
+            scope["state"]["runtime"] = self._runtime
+            with page_connections.making_room(scope, send):
+                await super().handle(scope, page_connections.Hearing(receive), send)
+            return
+        if scope["path"].startswith(_SCRIPTS):
             # NiceGUI answers GET alone; the server leaves the body out where HEAD was asked.
             await self._scripts({**scope, "method": "GET"}, receive, send)
             return

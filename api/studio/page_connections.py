@@ -6,15 +6,18 @@ but what a page's script does say; a connection that says anything else ends.
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from inspect import isawaitable
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
-from nicegui import Client, core
+from nicegui import Client, background_tasks, core
 from pydantic import BaseModel, Field, ValidationError
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from services.access import Caller
 
@@ -28,6 +31,16 @@ CHARACTERS_A_MESSAGE = 10_000
 # What it says: answers to pings, at first that it is there, and these events.
 _PONG, _OPEN, _EVENT = "3", "40", "42"
 _EVENTS = ("handshake", "event", "javascript_response", "ack", "log")
+# Connections of a key; the page of each takes more than half a megabyte.
+MOST_OPEN = 50
+# What an older one is told, in the place where NiceGUI says that it reconnects: it shall not.
+_MAKES_ROOM = """document.getElementById("popup").textContent =
+  "Too many pages are open: this one was closed. Reload it to go on."
+"""
+_DISCONNECT = "41"
+
+# By key, the ids of their pages and the ways to them, oldest first.
+_open: defaultdict[str | None, list[tuple[str, Send]]] = defaultdict(list)
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +72,44 @@ def is_of_its_page(scope: Scope) -> bool:
     shown_to: Caller = client.request.state.caller
     asking: Caller = scope["state"]["caller"]
     return (shown_to.key_id, shown_to.session_id) == (asking.key_id, asking.session_id)
+
+
+@contextmanager
+def making_room(scope: Scope, send: Send) -> Iterator[None]:
+    """While a connection is open: beyond MOST_OPEN of its key, the oldest ends with its page."""
+    (page_id,) = parse_qs(scope["query_string"].decode("latin-1"))["client_id"][:1]
+    own = (page_id, send)
+    of_key = _open[scope["state"]["caller"].key_id]
+    of_key.append(own)
+    if len(of_key) > MOST_OPEN:
+        oldest, tell = of_key.pop(0)
+        page = Client.instances.get(oldest)
+        if page is not None and all(each != oldest for each, _ in of_key):
+            forget(page)
+        background_tasks.create(_end(tell), name=f"end {oldest}")
+    try:
+        yield
+    finally:
+        if own in of_key:
+            of_key.remove(own)
+
+
+def forget(page: Client) -> None:
+    """Delete a page at once, and not again when it has not come back."""
+    for document in [*page._delete_tasks]:
+        page._cancel_delete_task(document)
+    page.delete()
+
+
+async def _end(send: Send) -> None:
+    said = f"{_EVENT}{json.dumps(['run_javascript', {'code': _MAKES_ROOM}])}"
+    for message in (
+        {"type": "websocket.send", "text": said},
+        {"type": "websocket.send", "text": _DISCONNECT},
+        {"type": "websocket.close", "code": 1008},
+    ):
+        with suppress(OSError, RuntimeError):  # it has ended, or not begun
+            await send(message)
 
 
 _Id = Annotated[str, Field(max_length=64)]

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -38,7 +38,7 @@ _SQLITE_POOL = {"pool_size": 16, "max_overflow": 64}
 
 
 class DatabaseUnusableError(ServiceError):
-    """The database is damaged, or of a version that this program does not know."""
+    """The database is damaged, cannot be opened, or is of a version that is not known here."""
 
 
 class Database:
@@ -94,19 +94,30 @@ class Database:
                 command.upgrade(config, wanted)
 
     @contextmanager
-    def explaining_damage(self) -> Iterator[None]:
-        """A damaged SQLite file comes out of the block as DatabaseUnusableError."""
+    def explaining_faults(self) -> Iterator[None]:
+        """What is damaged or cannot be opened comes out of the block as DatabaseUnusableError."""
         try:
             yield
         except DatabaseError as error:
-            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # without what it adds to it
-            if code not in _SQLITE_DAMAGED:
-                raise
-            path = self.engine.url.database
-            raise DatabaseUnusableError(
-                f"the database {path} is damaged ({error.orig}): move what is there aside, and "
-                "make it anew of a backup with `mdf restore-backup`"
-            ) from error
+            said = " ".join(str(error.orig).split())
+            if _is_damaged(error):
+                raise DatabaseUnusableError(
+                    f"the database {self._name} is damaged ({said}): move what is there aside, and "
+                    "make it anew of a backup with `mdf restore-backup`"
+                ) from error
+            if _is_closed(error):
+                raise DatabaseUnusableError(
+                    f"the database {self._name} cannot be opened ({said}): start its server, or "
+                    "put its file in its place; MDF_DATABASE_URL or MDF_HOME names it"
+                ) from error
+            raise
+
+    @property
+    def _name(self) -> str:
+        """Its file, or its URL without what may be secret."""
+        url = self.engine.url
+        is_file = url.get_backend_name() == "sqlite"
+        return str(url.database) if is_file else url.set(query={}).render_as_string()
 
     def close(self) -> None:
         """Give all connections back."""
@@ -127,6 +138,22 @@ def is_database_full(error: BaseException) -> bool:
         getattr(original, "sqlite_errorcode", None) in _SQLITE_FULL
         or getattr(original, "sqlstate", None) == "53100"
     )
+
+
+def _is_damaged(error: DatabaseError) -> bool:
+    return _sqlite_code(error) in _SQLITE_DAMAGED
+
+
+def _is_closed(error: DatabaseError) -> bool:
+    """Whether there is no file that can be opened, or no server that answers."""
+    answered = hasattr(error.orig, "sqlite_errorcode") or getattr(error.orig, "sqlstate", None)
+    is_away = isinstance(error, OperationalError) and not answered
+    return is_away or _sqlite_code(error) == sqlite3.SQLITE_CANTOPEN
+
+
+def _sqlite_code(error: DatabaseError) -> int:
+    """Without what SQLite adds to it; 0 of other databases."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
 
 
 def hold(session: Session, name: str) -> None:

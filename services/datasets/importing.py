@@ -243,9 +243,9 @@ class _Import:
         )
 
     def _file(self, decoded: DecodedImage) -> StoredFile:
-        """The picture's file: another data set's, or stored anew."""
+        """The picture's file: another data set's if it is whole, or stored anew."""
         known = self._stored(decoded.digest)
-        if known is not None and self._blobs.holds(known):
+        if known is not None and self._blobs.is_whole(known):
             return known
         stored = self._blobs.put(catalogue.image_key(decoded.digest), decoded.png)
         if known is not None and known != stored:

@@ -16,7 +16,7 @@ class UploadedFile(io.RawIOBase):
     `on_read` is called before every read of the store, which may take a while: what it raises
     ends the read.
 
-    Raises: BlobMissingError if a part is gone.
+    Raises: BlobMissingError if a part is gone, BlobUnreadableError if the disk cannot read it.
     """
 
     def __init__(

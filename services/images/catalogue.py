@@ -15,7 +15,7 @@ from services.access import Caller
 from services.blobs import Blobs, StoredFile
 from services.database import Database, hold
 from services.database.schema import Image, now
-from services.errors import BadInputError, NotFoundError, Problem, StorageError
+from services.errors import BadInputError, NotFoundError, Problem
 from services.ids import new_id
 from services.images.decoder_process import Picture, write_png
 from services.images.decoding import DecodedImage
@@ -35,7 +35,7 @@ def add(
     stored = _stored(session, decoded.digest)
     # Who has it and sends it again may want its file mended. Of others' no more than the size is
     # looked at: nobody else can write meanwhile.
-    is_there = _is_whole if image is not None else Blobs.holds
+    is_there = Blobs.is_whole if image is not None else Blobs.holds
     if stored is None or not is_there(blobs, stored):
         stored = blobs.put(blob_key(decoded.digest), decoded.png)
         # Others whose file was missing or damaged have it again, perhaps by another encoder.
@@ -165,11 +165,3 @@ def _stored(session: Session, digest: str) -> StoredFile | None:
     if row is None:
         return None
     return StoredFile(blob=row.blob, size=row.size, sha256=row.sha256)
-
-
-def _is_whole(blobs: Blobs, file: StoredFile) -> bool:
-    try:
-        blobs.read(file.blob, sha256=file.sha256, of="an image that is uploaded again")
-    except StorageError:
-        return False
-    return True

@@ -207,15 +207,20 @@ def check_parts(content: bytes) -> None:
         if number > max(MOST_PARTS, len(content) >> 10):  # a large PNG has many chunks of pixels
             raise too_many_parts()
         if beside > MOST_BESIDE:
-            raise BadImage(
-                f"the file has more than {MOST_BESIDE >> 20} MiB beside its pixels, such as EXIF "
-                "data, previews or texts: save it without them"
-            )
+            raise too_much_beside(MOST_BESIDE)
 
 
 def too_many_parts() -> BadImage:
     """What a file of very many parts is told."""
     return BadImage(f"the file is cut into more than {MOST_PARTS} parts: save it anew")
+
+
+def too_much_beside(most: int) -> BadImage:
+    """What a file is told that holds more bytes than that beside its pixels."""
+    return BadImage(
+        f"the file has more than {most >> 20} MiB beside its pixels, such as EXIF data, previews "
+        "or texts: save it without them"
+    )
 
 
 def chunks_of_png(content: bytes) -> Iterator[int]:
@@ -508,8 +513,7 @@ def main() -> int:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged files
-        message = f"the image file is truncated or damaged and cannot be decoded ({reason(error)})"
-        out.write(json.dumps({"error": message}).encode())
+        out.write(json.dumps({"error": fault(error)}).encode())
         return 1
     width, height = picture.size
     try:
@@ -524,11 +528,14 @@ def main() -> int:
     return 0
 
 
-def reason(error: Exception) -> str:
-    """What a decoder stumbled over, in a line."""
+def fault(error: Exception) -> str:
+    """What is wrong with the file, if a decoder stumbled over it so."""
+    if "MAX_TEXT_" in str(error):  # the limits that `decode` has set
+        return str(too_much_beside(MOST_TEXT))
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     if isinstance(error, UnidentifiedImageError):  # its own words are an address in memory
-        return "its header cannot be read"
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        reason = "its header cannot be read"
+    return f"the image file is truncated or damaged and cannot be decoded ({reason})"
 
 
 def write_png(picture: Picture, mode: str, out: BinaryIO) -> str:

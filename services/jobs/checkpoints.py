@@ -1,6 +1,7 @@
 """Checkpoint files: one good one per job, those that a crash left behind swept away."""
 
 from services.blobs import Blobs
+from services.jobs.claims import Claim
 
 
 def put(blobs: Blobs, job_id: str, token: int, number: int, state: bytes) -> str:
@@ -8,9 +9,10 @@ def put(blobs: Blobs, job_id: str, token: int, number: int, state: bytes) -> str
     return blobs.put_sealed(f"checkpoints/{job_id}/{token}-{number}", state)
 
 
-def sweep(blobs: Blobs, job_id: str, *, keep: str | None) -> int:
-    """Delete the job's checkpoints except `keep`; returns how many."""
-    superfluous = [name for name in blobs.keys(f"checkpoints/{job_id}") if name != keep]
-    for name in superfluous:
-        blobs.delete(name)
-    return len(superfluous)
+def sweep(blobs: Blobs, claim: Claim, *, keep: str | None) -> None:
+    """Delete the checkpoints of this attempt and of those before it, except `keep`."""
+    folder = f"checkpoints/{claim.job_id}"
+    for key in blobs.keys(folder):
+        token = key.removeprefix(f"{folder}/").partition("-")[0]
+        if key != keep and int(token) <= claim.token:
+            blobs.delete(key)

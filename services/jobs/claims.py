@@ -18,6 +18,10 @@ from services.jobs.failures import DeadlineExceededError, describe, worker_lost
 from services.jobs.lifecycle import HELD, State
 from services.tallies import Count, Time
 
+# Until its first step a process may not be able to renew its lease for long: torch comes from a
+# cold disk, and a GPU wakes, in calls that hold the whole interpreter.
+_STARTING = timedelta(minutes=3)
+
 
 class StaleRunError(Exception):
     """The job has been taken from this run: it must end at once and write nothing."""
@@ -29,6 +33,11 @@ class Claim:
 
     job_id: str
     token: int
+
+
+def first_lease(lease: timedelta) -> timedelta:
+    """The lease of an attempt that has not made its first step."""
+    return max(lease, _STARTING)
 
 
 def candidate(session: Session, queue: str) -> Claim | None:

@@ -47,7 +47,7 @@ def execute(
         _log.exception("job %s failed", job.id)
         run.fail(describe(error))
     else:
-        checkpoints.sweep(installation.blobs, job.id, keep=None)
+        checkpoints.sweep(installation.blobs, run.claim, keep=None)
         parts.sweep(installation.blobs, job.id)
 
 

@@ -51,14 +51,14 @@ class Reaper:
     def patrol(self) -> None:
         """One round, to be made every PATROL_SECONDS."""
         if self._was_away():
-            self._let_leases_be()
+            self.let_leases_be()
         try:
             self.reclaim()
             self.expire()
             self.announce_waiting()
         except OperationalError:
             # Nobody could renew a lease either, with the database away or the disk full.
-            self._let_leases_be()
+            self.let_leases_be()
             raise
         finally:
             self._patrolled = now()
@@ -71,6 +71,10 @@ class Reaper:
             if job.state == State.QUEUED and not self.announce(job):
                 break  # the broker is away: they are announced as others that wait
         return [job.id for job in ended]
+
+    def let_leases_be(self) -> None:
+        """Leases count once whoever lives has had the time to renew them."""
+        self._leases_count_from = time.monotonic() + self._settings.lease_seconds
 
     def expire(self) -> None:
         """End the queued jobs whose deadline has passed."""
@@ -125,10 +129,6 @@ class Reaper:
         if self._patrolled is None:
             return False
         return abs(now() - self._patrolled) > _AWAY
-
-    def _let_leases_be(self) -> None:
-        """Until whoever lives has had the time to renew them."""
-        self._leases_count_from = time.monotonic() + self._settings.lease_seconds
 
     def _announce_waiting(self, queue: str) -> int:
         queued = (Job.state == State.QUEUED, Job.type.in_(types_in(queue)))

@@ -53,10 +53,10 @@ class JobRun:
         self.claim = claim
         self._installation = installation
         self._settings = installation.settings
-        self._lease = timedelta(seconds=self._settings.lease_seconds)
         self._progress = Progress()
         self._stopping = stopping
         self._stale = False
+        self._began = False
         self._concluding = False
         # Between the computation's thread and the pulse's.
         self._writing = threading.Lock()
@@ -83,7 +83,7 @@ class JobRun:
         self._deadline = job.deadline
         self._checkpoint = job.checkpoint
         self._saved_position = self._find_saved_position()
-        checkpoints.sweep(installation.blobs, claim.job_id, keep=job.checkpoint)
+        checkpoints.sweep(installation.blobs, claim, keep=job.checkpoint)
 
     # What the computation calls.
 
@@ -143,6 +143,7 @@ class JobRun:
 
     def poll(self) -> Signal:
         """What to do now; the pulse keeps the answer fresh."""
+        self._began = True
         self.alive()
         if self._stale:
             raise StaleRunError(self.claim.job_id)
@@ -321,11 +322,12 @@ class JobRun:
         with self._writing:
             gathered = self._take_gathered()
             moment = time.monotonic()
+            lease = timedelta(seconds=self._settings.lease_seconds)
+            if not self._began:
+                lease = claims.first_lease(lease)
             try:
                 with self._installation.database.write() as session:
-                    job = claims.renew(
-                        session, self.claim, lease=self._lease, ran=moment - self._renewed
-                    )
+                    job = claims.renew(session, self.claim, lease=lease, ran=moment - self._renewed)
                     metrics.store(session, job.id, gathered.values)
                     if gathered.position is not None:
                         self._store_progress(session, job, gathered.position)

@@ -25,17 +25,21 @@ class Measurement:
     value: float
 
 
+def check_reference(width: int, height: int) -> None:
+    """Refuse a reference, px, that is too large to measure against."""
+    if width * height > MAX_PIXELS:
+        raise BadInputError(
+            f"the image has {width * height / 1e6:.1f} megapixels; the server measures up to "
+            f"{MAX_PIXELS / 1e6:g}: cut it"
+        )
+
+
 def check_sizes(size: tuple[int, int], reference: tuple[int, int]) -> None:
-    """Refuse images, (width, height) px, that cannot be measured, before it is tried."""
+    """Refuse images, (width, height) px, of two sizes."""
     if size != reference:
         raise BadInputError(
             f"the image is {size[0]}×{size[1]} px and its reference {reference[0]}×{reference[1]}: "
             "images of one size are measured"
-        )
-    if size[0] * size[1] > MAX_PIXELS:
-        raise BadInputError(
-            f"the images have {size[0] * size[1] / 1e6:.1f} megapixels; the server measures up to "
-            f"{MAX_PIXELS / 1e6:g}: cut them"
         )
 
 

@@ -6,6 +6,7 @@ import io
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import httpx
 import numpy as np
@@ -15,6 +16,7 @@ from starlette.datastructures import UploadFile
 
 from api import bodies, runtime
 from services.installation import Installation
+from tests.api.conftest import png
 
 MEBIBYTE = 1 << 20
 
@@ -125,10 +127,10 @@ def test_many_uploads_of_one_picture_are_one_image(live, installation: Installat
     async def upload_all() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=live.url, timeout=60) as http:
             files = {"file": ("x.png", content.getvalue())}
-            return await asyncio.gather(*(http.post("/v1/images", files=files) for _ in range(20)))
+            return await asyncio.gather(*(http.post("/v1/images", files=files) for _ in range(50)))
 
     answers = asyncio.run(upload_all())
-    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert sorted(answer.status_code for answer in answers) == [200] * 49 + [201]
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len(installation.blobs.keys("images")) == 1
 
@@ -181,24 +183,75 @@ def test_a_temporary_folder_that_is_full_is_told(
     assert "has no room" in str(assert_problem(answer, 507, "disk_full")["detail"])
 
 
+@pytest.mark.parametrize(("piece", "status"), [(1, b"408"), (10_000, b"422")])
+def test_a_form_has_to_come_at_some_pace_for_however_long(
+    live, monkeypatch: pytest.MonkeyPatch, piece: int, status: bytes
+) -> None:
+    monkeypatch.setattr(bodies, "SILENCE_SECONDS", 1.0)
+    start = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    pieces = [start, *[bytes(piece)] * 60, b"\r\n--x--\r\n"]
+    head = (
+        "POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
+        f"boundary=x\r\nContent-Length: {sum(map(len, pieces))}\r\n\r\n"
+    )
+    answer = b""
+    address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=0.05) as connection:
+        connection.sendall(head.encode())
+        began = time.monotonic()
+        while not answer and time.monotonic() < began + 20:
+            if pieces:
+                connection.sendall(pieces.pop(0))
+            with suppress(TimeoutError):
+                answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert time.monotonic() > began + 0.9
+    assert bool(pieces) == (status == b"408"), "it was waited for to the end, or it was not"
+
+
+def test_who_announces_much_and_sends_little_keeps_nobody_out(live, make_key) -> None:
+    make_key("admin")
+    size = bodies.largest_form(live.server._runtime.installation.settings)
+    with ExitStack() as stack:
+        for owner in ("bob", "carol"):
+            key = make_key("write", owner=owner)["Authorization"]
+            for _ in range(runtime.FORMS_OF_OWNER):
+                head = (
+                    f"POST /v1/models/import HTTP/1.1\nHost: localhost\nAuthorization: {key}\n"
+                    f"Content-Type: multipart/form-data; boundary=b\nContent-Length: {size}\n\n"
+                )
+                address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+                connection = stack.enter_context(socket.create_connection(address, timeout=5))
+                connection.sendall(head.replace("\n", "\r\n").encode() + b"--b\r\n")
+        forms, until = live.server._runtime.forms, time.monotonic() + 10
+        while forms._taken != {"bob": 20, "carol": 20} and time.monotonic() < until:
+            time.sleep(0.01)
+        for owner in ("alice", "bob"):
+            headers = make_key("write", owner=owner)
+            files = {"file": ("x.png", png())}
+            answer = httpx.post(f"{live.url}/v1/images", files=files, headers=headers)
+            assert answer.status_code == 201, answer.text
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_forms_have_so_much_room_and_no_more(client, assert_problem, declared: bool) -> None:
-    forms, settings = client.app.state.runtime.forms, client.app.state.runtime.installation.settings
-    room = runtime.FORMS_OF_OWNER * bodies.largest_form(settings)
+    forms = client.app.state.runtime.forms
+    room = runtime.FORMS_OF_OWNER * bodies.largest_form(
+        client.app.state.runtime.installation.settings
+    )
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\r\n--x--\r\n'
-    largest = len(body) if declared else settings.max_upload_bytes + bodies.MULTIPART_BYTES
 
     def send() -> httpx.Response:
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         content = body if declared else iter([body])
         return client.post("/v1/images", content=content, headers=headers)
 
-    with forms.taken_by("local", room - largest + 1):
+    with forms.taken_by("local", room - len(body) + 1):
         refused = send()
         assert_problem(refused, 503, "unavailable")
         assert refused.headers["retry-after"] == "5"
     for _ in range(2):  # what it took is given back
-        with forms.taken_by("local", room - largest), forms.taken_by("anna", room):
+        with forms.taken_by("local", room - len(body)), forms.taken_by("anna", room):
             assert_problem(send(), 422, "bad_image")
 
 

@@ -1,15 +1,37 @@
-"""The connection beneath the requests: what is no HTTP/1.1 is refused, and silence ends."""
+"""The connection beneath the requests: what is no HTTP/1.1 is refused, and silence ends.
 
+Nobody is served later, and no memory fills, because others send much that is small.
+"""
+
+import io
 import json
 import socket
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import httpx
+import numpy as np
 import pytest
+from nicegui import Client
+from PIL import Image
 
 from api import connections
+from api.connections import PageConnection
+from tests.api.conftest import PHOTO, png
 from tests.api.test_studio import client_id, talk
+
+CHUNKED = b"Host: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+UPGRADE = (
+    b"Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+# A browser's frames, masked with zeros.
+EMPTY_PONG = b"\x8a\x80\0\0\0\0"
+EMPTY_TEXT_BEGUN = b"\1\x80\0\0\0\0"
+EMPTY_FRAGMENT = b"\0\x80\0\0\0\0"
+THREE = b"\x81\x81\0\0\0\0" + b"3"
 
 
 def raw(live, request: bytes, *, seconds: float = 5.0) -> bytes:
@@ -148,3 +170,127 @@ def test_the_connection_of_an_open_page_outlives_the_time_for_a_head(
         connection.send('420["event",{}]')
         while not str(connection.recv(5)).startswith("430"):
             pass
+
+
+def connect(live) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(live.url.rpartition(":")[2])), timeout=10)
+
+
+def open_page(live) -> tuple[socket.socket, str]:
+    """A page's connection of which nothing is read by itself, and the page's id."""
+    page = client_id(httpx.get(f"{live.url}/", headers={"Accept": "text/html"}))
+    query = (
+        f"EIO=4&transport=websocket&client_id={page}&implicit_handshake=true"
+        "&document_id=d&tab_id=t&next_message_id=0"
+    ).encode()
+    client = connect(live)
+    client.sendall(b"GET /_nicegui_ws/socket.io/?" + query + b" HTTP/1.1\r\n" + UPGRADE + b"\r\n")
+    assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
+    client.sendall(b"\x81\x82\0\0\0\0" + b"40")
+    return client, page
+
+
+def pages_of(live) -> list[PageConnection]:
+    return [each for each in live.server.server_state.connections if type(each) is PageConnection]
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        pytest.param(b"/", b"Transfer-Encoding: chunked\r\n", id="a body in chunks"),
+        pytest.param(b"/", b"Content-Length: 3\r\n", id="a body"),
+        pytest.param(b"/", b"A: b\r\n" * 300, id="many headers"),
+        pytest.param(b"/", b"A: " + b"x" * 20_000 + b"\r\n", id="a long header"),
+        pytest.param(b"/" + b"x" * 20_000, b"", id="a long path"),
+    ],
+)
+def test_what_no_websocket_begins_with_is_refused(live, path: bytes, header: bytes) -> None:
+    answer = raw(live, b"GET " + path + b" HTTP/1.1\r\n" + UPGRADE + header + b"\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["code"] == "bad_request", "and the connection is closed"
+    assert not pages_of(live)
+
+
+@contextmanager
+def flooding(client: socket.socket, small: bytes) -> Iterator[None]:
+    """Send what is small, again and again, as fast as it is taken."""
+
+    def send() -> None:
+        with suppress(OSError):
+            while True:
+                client.sendall(small * 10_000)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    client.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    client.close()
+
+
+def longest(live) -> float:
+    """Seconds that the slowest of some requests takes."""
+    slowest = 0.0
+    for _ in range(5):
+        began = time.monotonic()
+        assert httpx.get(f"{live.url}/healthz", timeout=30).status_code == 200
+        slowest = max(slowest, time.monotonic() - began)
+    return slowest
+
+
+@pytest.mark.parametrize("line", [b"GET /healthz", b"POST /v1/session"])
+def test_small_chunks_without_end_hold_up_nobody(live, line: bytes) -> None:
+    with connect(live) as first, connect(live) as second:
+        for client in (first, second):
+            client.sendall(line + b" HTTP/1.1\r\n" + CHUNKED)
+        with flooding(first, b"1\r\nx\r\n"), flooding(second, b"1\r\nx\r\n"):
+            assert longest(live) < 2  # more than ten while all that came was read at once
+
+
+@pytest.mark.parametrize("frame", [EMPTY_PONG, THREE])
+def test_small_frames_without_end_hold_up_nobody_and_fill_nothing(live, frame: bytes) -> None:
+    (first, _), (second, _) = open_page(live), open_page(live)
+    with flooding(first, frame), flooding(second, frame):
+        assert longest(live) < 2
+        assert max(each.queue.qsize() for each in pages_of(live)) < 200
+
+
+def test_a_message_in_pieces_without_end_ends_the_connection(live) -> None:
+    client, _ = open_page(live)
+    with client, suppress(ConnectionError):
+        client.sendall(EMPTY_TEXT_BEGUN + EMPTY_FRAGMENT * 10_000)
+        while client.recv(65536):
+            pass
+    assert not pages_of(live)
+
+
+def test_what_comes_in_small_chunks_comes_whole(live) -> None:
+    form = httpx.Request("POST", live.url, files={"file": ("a.png", png())})
+    whole = form.read()
+    pieces = (whole[start : start + 99] for start in range(0, len(whole), 99))
+    kind = {"Content-Type": form.headers["Content-Type"]}
+    answer = httpx.post(f"{live.url}/v1/images", content=pieces, headers=kind)
+    assert answer.status_code == 201
+    kept = httpx.get(f"{live.url}/v1/images/{answer.json()['id']}/content").content
+    assert np.array_equal(Image.open(io.BytesIO(kept)), PHOTO)
+
+
+def test_pages_send_nothing_compressed(live) -> None:
+    page = client_id(httpx.get(f"{live.url}/", headers={"Accept": "text/html"}))
+    with talk(live.url, page, Origin=live.url) as connection:
+        assert "permessage-deflate" in connection.request.headers["Sec-WebSocket-Extensions"]
+        assert connection.protocol.extensions == []
+
+
+def test_a_page_that_takes_nothing_is_cut(live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STALL_SECONDS", 0.3)
+    client, page = open_page(live)
+    with client:
+        while not Client.instances[page].has_socket_connection:
+            time.sleep(0.01)
+        Client.instances[page].run_javascript("/" * 30_000_000)
+        end = time.monotonic() + 10
+        while pages_of(live) and time.monotonic() < end:
+            time.sleep(0.05)
+    assert not pages_of(live)

@@ -2,7 +2,9 @@
 
 import io
 from base64 import b64decode
+from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -12,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from api.downloads import download
+from api.downloads import download, stored
 from services.blobs import StoredFile
+from services.errors import StorageError
 from services.installation import Installation
 
 
@@ -132,6 +135,18 @@ def test_a_file_that_is_cut_short_is_told_before_the_answer_begins(
     for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=200-300"}):
         told = assert_problem(httpx.get(content_url, headers=headers), 500, "internal")
         assert "the file is damaged: upload it again" in told["detail"]
+
+
+def test_a_file_that_cannot_be_read_is_told_before_the_answer_begins(
+    installation: Installation, lose_sector: Callable[[Path], None]
+) -> None:
+    assert installation.blobs.folder is not None
+    lose_sector(installation.blobs.folder / "x" / "y")
+    file = StoredFile("x/y", size=4096, sha256=sha256().hexdigest())
+    with pytest.raises(StorageError, match="the file is damaged: upload it again"):
+        fetch(installation, file, "")
+    with pytest.raises(StorageError, match="the file is damaged: upload it again"):
+        stored(installation.blobs, "x/y")
 
 
 def fetch(installation: Installation, file: StoredFile, wanted: str) -> tuple[int, bytes]:

@@ -29,6 +29,16 @@ def test_a_file_is_measured_against_an_image(client: TestClient, image_id: str) 
     assert len(client.get("/v1/images").json()["data"]) == 1  # the file is not kept
 
 
+def test_an_image_that_is_too_large_is_told_so_before_the_file_is_decoded(
+    client: TestClient, assert_problem
+) -> None:
+    large = png(np.zeros((2000, 2001, 3), np.uint8))
+    image_id = client.post("/v1/images", files={"file": ("large.png", large)}).json()["id"]
+    answer = client.post(f"/v1/images/{image_id}/measure", files={"file": ("a", b"no image")})
+    problem = assert_problem(answer, 422, "bad_input")
+    assert "4.0 megapixels; the server measures up to 4" in problem["detail"]
+
+
 def test_images_of_two_sizes_are_refused(client: TestClient, image_id: str, assert_problem) -> None:
     file = {"file": ("half.png", png(PHOTO[:48, :64]))}
     answer = client.post(f"/v1/images/{image_id}/measure", files=file)

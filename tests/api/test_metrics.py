@@ -104,6 +104,29 @@ def test_queues_are_told_apart(client: TestClient, installation: Installation, j
     assert value(scrape(client), "mdf_queue_depth", queue="train") == 0
 
 
+def test_what_runs_is_counted_by_queue_until_it_has_ended(
+    client: TestClient, installation: Installation, job_id: str
+) -> None:
+    def running() -> dict[str, float]:
+        samples = scrape(client)
+        return {
+            queue: value(samples, "mdf_queue_running", queue=queue)
+            for queue in ("train", "restore", "prepare")
+        }
+
+    assert running() == {"train": 0, "restore": 0, "prepare": 0}
+    held = Claim(job_id, 1)
+    with installation.database.write() as session:
+        assert claims.claim(session, held, holder="w", host="h", lease=LEASE)
+    assert running() == {"train": 1, "restore": 0, "prepare": 0}
+    with installation.database.write() as session:
+        assert requests.cancel(session, job_id, LOCAL).state == "canceling"
+    assert running() == {"train": 1, "restore": 0, "prepare": 0}
+    with installation.database.write() as session:
+        assert claims.release(session, held, lost=False, max_attempts=5)
+    assert running() == {"train": 0, "restore": 0, "prepare": 0}
+
+
 def show(installation: Installation, name: str, host: str, resources: Mapping[str, Any]) -> None:
     with installation.database.write() as session:
         session.add(

@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
@@ -517,3 +517,30 @@ def test_pages_that_nobody_opens_do_not_pile_up(
         assert [page in Client.instances for page in pages] == [False] * 3 + [True] * 3
         assert opened in Client.instances
         assert berts in Client.instances
+
+
+def test_pages_that_are_open_do_not_pile_up(
+    live, make_key: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_connections, "MOST_OPEN", 2)
+    make_key("admin", owner="root")
+    anna, bert = (
+        {"Origin": live.url, **log_in(live.url, make_key("read", owner=owner))}
+        for owner in ("anna", "bert")
+    )
+    berts, *pages = (
+        client_id(httpx.get(f"{live.url}/", headers=HTML | own)) for own in (bert, *[anna] * 3)
+    )
+    with ExitStack() as stack:
+        stack.enter_context(talk(live.url, berts, **bert))
+        oldest, *others = (stack.enter_context(talk(live.url, page, **anna)) for page in pages)
+        heard: list[str] = []
+        with suppress(ConnectionClosed):
+            while True:
+                heard.append(str(oldest.recv(5)))
+        assert "Too many pages are open" in heard[-2]
+        assert heard[-1] == "41", "so that its script does not connect again"
+        assert [page in Client.instances for page in (berts, *pages)] == [True, False, True, True]
+        for each in others:
+            each.send('420["event",{}]')
+            assert not has_ended(each)

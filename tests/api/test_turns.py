@@ -1,9 +1,9 @@
-"""Whose turn it is at the processes that hold torch, over HTTP."""
+"""Whose turn it is at the decoders and at the processes that hold torch, over HTTP."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,15 +11,23 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from api.runtime import Runtime
+from api.runtime import DECODERS, DECODERS_WAITING_OF_OWNER, Runtime
+from services.turns import Turns
 from services.workbench import WAITING_OF_OWNER, Workbench
 from tests.api.conftest import png
 
 Keys = Callable[..., dict[str, str]]
 Problem = Callable[..., dict[str, object]]
 SEED = {"kind": "pink-noise", "width": 32, "height": 32}
-TASK = '{"kind": "jpeg"}'
+DISTORTED = '/v1/images/{image}/distorted?task={"kind": "jpeg"}&width=32&height=32'
 FILE = {"files": {"file": ("x.safetensors", b"x")}}
+PICTURE = {"files": {"file": ("x.png", png())}}
+# Of one owner, at each of the runtime's parts.
+WAITING = {
+    "workbench": WAITING_OF_OWNER,
+    "restorers": WAITING_OF_OWNER,
+    "decoders": DECODERS_WAITING_OF_OWNER,
+}
 
 
 def runtime(client: TestClient) -> Runtime:
@@ -35,8 +43,10 @@ class Occupation:
 
 
 @contextmanager
-def occupied(client: TestClient, bench: Workbench, owner: str) -> Iterator[Occupation]:
-    """One piece of work of the owner is being done, and as many wait as may."""
+def occupied(
+    client: TestClient, bench: Workbench | Turns, owner: str, *, pieces: int
+) -> Iterator[Occupation]:
+    """The owner has asked for so many pieces of work, of which the first are being done."""
     portal = client.portal
     assert portal is not None
 
@@ -47,7 +57,7 @@ def occupied(client: TestClient, bench: Workbench, owner: str) -> Iterator[Occup
             async with bench.turn(owner):
                 await end.wait()
 
-        ends = [had.first] + [had.others] * WAITING_OF_OWNER
+        ends = [had.first] + [had.others] * (pieces - 1)
         tasks = [asyncio.create_task(work(end)) for end in ends]
         await asyncio.sleep(0.01)
         return had, tasks
@@ -67,9 +77,12 @@ def occupied(client: TestClient, bench: Workbench, owner: str) -> Iterator[Occup
 @pytest.mark.parametrize(
     ("bench", "method", "path", "content"),
     [
+        ("decoders", "POST", "/v1/images", PICTURE),
+        ("decoders", "GET", "/v1/images/{image}/preview", {}),
+        ("decoders", "POST", "/v1/images/{image}/measure", PICTURE),
         ("workbench", "POST", "/v1/images/synthesize", {"json": SEED}),
-        ("workbench", "GET", f"/v1/images/img_0/distorted?task={TASK}", {}),
-        ("workbench", "POST", "/v1/images/{image}/measure", {"files": {"file": ("x", png())}}),
+        ("workbench", "GET", DISTORTED, {}),
+        ("workbench", "POST", "/v1/images/{image}/measure", PICTURE),
         ("workbench", "POST", "/v1/losses/import", FILE),
         (
             "workbench",
@@ -96,27 +109,64 @@ def test_an_owner_has_so_many_waiting_and_is_told_to_come_again(
     def ask() -> httpx.Response:
         return client.request(method, path.replace("{image}", image), headers=bob, **content)
 
-    with occupied(client, getattr(runtime(client), bench), "bob"):
+    lanes = DECODERS if bench == "decoders" else 1
+    waiting = WAITING[bench]
+    with occupied(client, getattr(runtime(client), bench), "bob", pieces=lanes + waiting):
         answer = ask()
         problem = assert_problem(answer, 503, "unavailable")
-        assert f"{WAITING_OF_OWNER} requests of bob wait already" in str(problem["detail"])
+        assert f"{waiting} requests of bob wait already" in str(problem["detail"])
         assert answer.headers["retry-after"] == "5"
     assert ask().status_code != 503
 
 
+@pytest.mark.parametrize(
+    ("bench", "lanes", "path", "content"),
+    [
+        ("decoders", DECODERS, "/v1/images", PICTURE),
+        ("workbench", 1, "/v1/images/synthesize", {"json": SEED}),
+    ],
+)
 def test_who_takes_all_their_places_is_in_the_way_of_nobody(
-    client: TestClient, make_key: Keys
+    client: TestClient,
+    make_key: Keys,
+    bench: str,
+    lanes: int,
+    path: str,
+    content: dict[str, object],
 ) -> None:
     make_key("admin")
     alice = make_key("write", owner="alice")
-    bench = runtime(client).workbench
-    with ThreadPoolExecutor(1) as pool, occupied(client, bench, "bob") as had:
-        asked = pool.submit(client.post, "/v1/images/synthesize", headers=alice, json=SEED)
-        while "alice" not in bench._turns._waiting.values():
-            assert not asked.done(), asked.result().text
-            time.sleep(0.01)
+    place, pieces = getattr(runtime(client), bench), lanes + WAITING[bench]
+    turns = getattr(place, "_turns", place)
+    with ThreadPoolExecutor(1) as pool, occupied(client, place, "bob", pieces=pieces) as had:
+        asked = pool.submit(client.post, path, headers=alice, **content)
+        wait_for(turns, "alice", asked)
         assert client.portal is not None
         client.portal.call(had.first.set)
         # Done, while all that bob asked for before still waits.
         assert asked.result(60).status_code == 201
         assert not had.others.is_set()
+
+
+def test_who_waits_for_a_decoder_keeps_nobody_from_the_workbench(
+    client: TestClient, make_key: Keys
+) -> None:
+    make_key("admin")
+    bob, alice = make_key("write", owner="bob"), make_key("write", owner="alice")
+    image = client.post("/v1/images", headers=bob, **PICTURE).json()["id"]
+    decoders = runtime(client).decoders
+    path = DISTORTED.replace("{image}", image)
+    with ThreadPoolExecutor(1) as pool, occupied(client, decoders, "bob", pieces=DECODERS):
+        asked = pool.submit(client.get, path, headers=bob)
+        wait_for(decoders, "bob", asked)
+        answer = client.post("/v1/images/synthesize", headers=alice, json=SEED)
+        assert answer.status_code == 201
+        assert not asked.done()
+    assert asked.result(60).status_code == 200
+
+
+def wait_for(turns: Turns, owner: str, asked: Future[httpx.Response]) -> None:
+    """Until the owner's request waits for its turn."""
+    while owner not in turns._waiting.values():
+        assert not asked.done(), asked.result().text
+        time.sleep(0.01)

@@ -1,10 +1,14 @@
 """An installation with keys: who is let in, who is led to the login, and what owners see."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from api.studio.page_connections import MOST_OPEN
+from tests.api.test_studio import HTML, client_id, talk
 from tests.browser.conftest import Watch
 from tests.browser.studio import Studio
 
@@ -122,3 +126,20 @@ def test_a_page_of_another_origin_cannot_frame_the_studio(
     page.goto("about:blank")
     page.set_content(f'<iframe src="{studio.url}/" title="framed"></iframe>')
     expect(page.frame_locator("iframe").get_by_role("heading", name="Home")).to_have_count(0)
+
+
+def test_the_oldest_of_too_many_pages_says_that_it_was_closed(studio: Studio, page: Page) -> None:
+    page.goto("/runs")
+    page.wait_for_function("window.did_handshake")
+    told = page.get_by_text("Too many pages are open: this one was closed.")
+    with ExitStack() as others:
+        for _ in range(MOST_OPEN):
+            expect(told).to_be_hidden()
+            newer = client_id(httpx.get(f"{studio.url}/", headers=HTML))
+            others.enter_context(talk(studio.url, newer, Origin=studio.url))
+        expect(told).to_be_visible()
+        page.wait_for_timeout(3000)
+        expect(told).to_be_visible()  # it does not come back to close another one
+    page.reload()
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    expect(told).to_be_hidden()

@@ -116,20 +116,28 @@ def test_a_broker_that_is_killed_or_forgets_loses_no_job(house, broker, count, c
 
 def test_a_broker_that_is_silent_for_a_minute_loses_no_job(far_house, broker, hole, count, figures):
     seconds = 60 if figures.form == "full" else 3
-    with figures("5", f"Redis silent for {seconds} s", count(short=1, full=5)) as scenario:
-        _start(far_house)
-        for number in range(scenario.count):
-            with _broken(far_house, scenario) as waiting:
-                end = time.monotonic() + seconds
-                redis = psutil.Process(broker.pid)
-                if number % 2:  # it takes connections and bytes, and answers later
-                    redis.suspend()
-                else:  # what is sent is lost for ever
-                    hole.dark = True
-                waiting.append(_submit(far_house))
-                time.sleep(max(0.0, end - time.monotonic()))
+    redis = psutil.Process(broker.pid)
+    _start(far_house)
+    with figures("5", f"Redis a black hole for {seconds} s", count(short=1, full=5)) as lost:
+        for _ in range(lost.count):
+            with _broken(far_house, lost) as waiting:
+                hole.dark = True
+                waiting.append(_wait(far_house, seconds))
                 hole.dark = False
+    with figures("5", f"Redis answers {seconds} s late", count(short=1, full=5)) as late:
+        for _ in range(late.count):
+            with _broken(far_house, late) as waiting:
+                redis.suspend()  # it takes connections and bytes all the same
+                waiting.append(_wait(far_house, seconds))
                 redis.resume()
+
+
+def _wait(house, seconds: float) -> str:
+    """Submit a job, and return it after that time in all."""
+    end = time.monotonic() + seconds
+    job_id = _submit(house)
+    time.sleep(max(0.0, end - time.monotonic()))
+    return job_id
 
 
 def _start(house) -> None:

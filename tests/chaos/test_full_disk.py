@@ -1,15 +1,16 @@
 """The disk is full: nothing is corrupt, new work is refused, the old goes on once there is room.
 
-Database, files and broker lie on one small disk in memory, which a test fills to the last page.
+Database, files and broker lie on one small disk in memory, which is filled to the last page:
+between two writes of a job, or by the job itself in the middle of one.
 """
 
-import errno
 import io
 import os
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import numpy as np
@@ -18,39 +19,19 @@ import pytest
 
 from services.database.schema import Image
 from services.settings import Settings
+from tests.chaos.small_disk import SmallDisk
+
+PROGRAM = Path(__file__).with_name("filling_worker.py")
 
 SIZE = 48 << 20
 FLOOR = 1 << 20
 # Longer than the lease: nobody can renew it meanwhile.
 FULL_SECONDS = 5.0
-JOB = "steps=40 step_seconds=0.05"
-
-
-class SmallDisk:
-    """A file system of SIZE bytes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ballast = folder / "ballast"
-
-    def fill(self) -> None:
-        """Leave not a single page."""
-        with self._ballast.open("ab", buffering=0) as file:
-            for size in (1 << 20, 1 << 12):
-                try:
-                    while True:
-                        file.write(bytes(size))
-                except OSError as error:
-                    if error.errno != errno.ENOSPC:
-                        raise
-
-    def free(self) -> None:
-        """Give back what was filled."""
-        self._ballast.unlink(missing_ok=True)
+JOB = "steps=40 step_seconds=0.05 pad=200000"
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+def disk(tmp_path: Path, figures) -> Iterator[SmallDisk]:
     """Mounted by root, or else in a user namespace whose files are reached through /proc."""
     point = tmp_path / "disk"
     point.mkdir()
@@ -66,14 +47,20 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
             namespace, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
     except FileNotFoundError:
-        pytest.skip("a small disk needs root, or the program unshare")
+        not_run(figures, "a small disk needs root, or the program unshare")
     with holder:
         folder = Path(f"/proc/{holder.pid}/root{point}")
         if holder.stdout.readline() != b"mounted\n" or not os.access(folder, os.W_OK):
             holder.kill()
-            pytest.skip("a small disk needs root, or user namespaces")
+            not_run(figures, "a small disk needs root, or user namespaces")
         yield SmallDisk(folder)
         holder.stdin.close()
+
+
+def not_run(figures, reason: str) -> NoReturn:
+    """Skip, with a row in the table that says so."""
+    with figures("9", "disk full", 0):
+        pytest.skip(reason)
 
 
 @pytest.fixture
@@ -97,25 +84,41 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json().get("code", "")
 
 
+def fill_in_a_checkpoint(disk: SmallDisk, order: Path) -> None:
+    """Let the job whose order this is fill the disk when it has written half a checkpoint."""
+    order.with_suffix(".draft").write_text(str(disk.folder))
+    order.with_suffix(".draft").rename(order)
+    end = time.monotonic() + 30
+    while order.exists():
+        assert time.monotonic() < end, "no checkpoint was written"
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_a_full_disk_stops_nothing_for_good(
-    house, api, disk, audit, count, figures, seed_image: Image
+    house, api, disk, audit, count, figures, seed_image: Image, tmp_path, monkeypatch
 ):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    monkeypatch.setenv("FILL_ORDERS", str(orders))
     spec = {"seed_image_ids": [seed_image.id], "task": {"kind": "sisr"}, "preset": "quick"}
     wanted = {"type": "discriminator_training", "name": JOB, **spec}
-    house.worker()
+    house.worker((str(PROGRAM),))
     api.start()
     jobs: list[str] = []
-    refused_writes = 0
+    refused_writes = refused_announcements = 0
     with (
-        figures("9", "disk full", count(short=1, full=20)) as scenario,
+        figures("9", "disk full", count(short=2, full=20)) as scenario,
         httpx.Client(base_url=api.url, timeout=30) as client,
     ):
         for number in range(scenario.count):
             job_id = house.submit(JOB)
             jobs.append(job_id)
             house.wait(job_id, lambda job: job.checkpoint is not None)
-            disk.fill()
+            if number % 2:
+                fill_in_a_checkpoint(disk, orders / job_id)
+            else:
+                disk.fill()
             before = house.job(job_id)
             end = time.monotonic() + FULL_SECONDS
             while time.monotonic() < end:
@@ -135,7 +138,8 @@ def test_a_full_disk_stops_nothing_for_good(
                     scenario.violate(f"a change was answered {refusal(changed)}")
                 if client.get(f"/v1/jobs/{job_id}").status_code != 200:
                     scenario.violate("a job could not be read")
-                house.dispatcher.announce(job_id, before.type)  # an append of the broker
+                if not house.dispatcher.announce(job_id, before.type):  # an append of the broker
+                    refused_announcements += 1
                 scenario.time("answers", (time.monotonic() - began) / 4, max=5)
                 time.sleep(0.2)
             kept = house.job(job_id)
@@ -160,6 +164,7 @@ def test_a_full_disk_stops_nothing_for_good(
             if house.job(job_id).attempt != before.attempt:
                 scenario.violate("waiting cost the job an attempt")
         scenario.figure("refused writes of the database", refused_writes, at_least=1)
+        scenario.figure("of the broker", refused_announcements, at_least=1)
         for fault in audit(jobs):
             scenario.violate(fault)
         for draft in disk.folder.rglob(".tmp-*"):

@@ -180,6 +180,36 @@ def test_damage_that_is_there_already_is_told_and_hinders_nothing(
     assert restore(elsewhere, archive).missing == [kinds["b"]]
 
 
+def test_what_the_disk_cannot_read_is_told_and_all_else_is_kept(
+    installation, settings, elsewhere, archive, seed_image, job, lose_sector
+):
+    with installation.database.read() as session:
+        checkpoint = session.get_one(Job, job.id).checkpoint
+    lose_sector(installation.blobs.folder / checkpoint)
+    made = back_up(settings, archive)
+    assert (made.missing, made.damaged) == ([], [checkpoint])
+    assert restore(elsewhere, archive) == made
+    copy = opened(elsewhere)
+    assert copy.blobs.get(checkpoint) == bytes(4096)
+    assert images.read(copy.blobs, seed_image) == images.read(installation.blobs, seed_image)
+    copy.close()
+
+
+def test_a_damaged_database_makes_no_backup(installation, settings, archive):
+    database = settings.home_folder / "mdf.sqlite"
+    index = "SELECT rootpage FROM sqlite_master WHERE name = 'ix_jobs_state_created'"
+    with installation.database.write() as session:
+        page = session.scalar(text(index))
+        size = session.scalar(text("PRAGMA page_size"))
+    installation.close()  # what its log holds goes into the file
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(BackupError, match=r"home/mdf\.sqlite is damaged \(.+\).*restore-backup"):
+        back_up(settings, archive)
+    assert not archive.exists()
+
+
 def test_nothing_is_overwritten(installation, settings, elsewhere, archive):
     archive.write_bytes(b"mine")
     with pytest.raises(ConflictError, match="exists: name a new file"):
@@ -204,20 +234,20 @@ def test_what_a_killed_restore_has_left_is_in_nobodys_way(
     assert sorted(path.name for path in elsewhere.home_folder.iterdir()) == ["blobs", "mdf.sqlite"]
 
 
-def test_what_a_killed_backup_has_left_goes_with_the_next_of_that_name(
+def test_what_a_killed_backup_has_left_goes_with_the_next_of_any_name(
     installation, settings, archive
 ):
-    left = archive.with_name(".mdf.tar-draft-abc")
-    other = archive.with_name(".other.tar-draft-abc")
-    for folder in (left, other):
-        folder.mkdir()
-        (folder / "archive").write_bytes(b"half")
-    back_up(settings, archive)
-    assert sorted(path.name for path in archive.parent.iterdir()) == [other.name, "home", "mdf.tar"]
+    drafts = set()
+    back_up(settings, archive, on_bytes=lambda *_: drafts.update(archive.parent.glob(".*")))
+    (draft,) = drafts
+    draft.mkdir()
+    (draft / "archive").write_bytes(b"half")
+    back_up(settings, archive.with_name("next.tar"))
+    assert sorted(path.name for path in archive.parent.iterdir()) == ["home", "mdf.tar", "next.tar"]
 
 
 def test_what_another_process_is_at_work_on_stays(installation, settings, elsewhere, archive):
-    draft = archive.with_name(".mdf.tar-draft-abc")
+    draft = archive.with_name(".mdf-backup-abc")
     staging = elsewhere.home_folder / ".restore-0"
     with held(draft), held(staging):
         back_up(settings, archive)
@@ -228,6 +258,21 @@ def test_what_another_process_is_at_work_on_stays(installation, settings, elsewh
         assert staging.is_dir()
     clear_home(elsewhere.home_folder)
     assert list(elsewhere.home_folder.iterdir()) == []
+
+
+def test_of_two_restores_at_once_one_is_refused(
+    installation, settings, elsewhere, archive, monkeypatch
+):
+    back_up(settings, archive)
+    home = elsewhere.home_folder
+
+    def lose(*_):
+        (home / "blobs" / "images").mkdir(parents=True)
+
+    monkeypatch.setattr("services.backup._make_current", lose)
+    with pytest.raises(ConflictError, match="is not empty: name a folder in MDF_HOME"):
+        restore(elsewhere, archive)
+    assert [path.name for path in home.rglob("*")] == ["blobs", "images"]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ import obstore
 import pytest
 from obstore.exceptions import GenericError
 
-from services.blobs import BlobMissingError, Blobs
+from services.blobs import BlobMissingError, Blobs, BlobUnreadableError, StoredFile
 from services.errors import DiskFullError, StorageError
 
 
@@ -62,6 +63,51 @@ def test_a_missing_blob_is_named(blobs: Blobs) -> None:
     with pytest.raises(BlobMissingError, match="nowhere"):
         list(blobs.stream("nowhere", length=1))
     blobs.delete("nowhere")
+
+
+def test_what_the_disk_cannot_read_is_told_as_such(
+    blobs: Blobs, lose_sector: Callable[[Path], None]
+) -> None:
+    stored = blobs.put("images/a", b"content")
+    assert blobs.is_whole(stored)
+    assert blobs.folder is not None
+    lose_sector(blobs.folder / "images" / "a")
+    with pytest.raises(BlobUnreadableError, match="images/a"):
+        blobs.get("images/a")
+    with pytest.raises(BlobUnreadableError, match="images/a"):
+        list(blobs.stream("images/a", length=7))
+    with pytest.raises(StorageError, match=r"file of image 1 cannot be read: upload it again"):
+        blobs.read("images/a", sha256=stored.sha256, of="image 1")
+    assert not blobs.is_whole(stored)
+    assert blobs.is_whole(blobs.put("images/a", b"content"))
+    assert not blobs.is_whole(StoredFile("images/b", stored.size, stored.sha256))
+
+
+def test_want_of_permission_or_descriptors_is_no_damage(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    blobs.put("a", b"x")
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        blobs.get("a")
+
+
+def test_a_bucket_that_is_away_says_nothing_of_its_blobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = Blobs("memory:///")
+    blobs.put("a", b"x")
+
+    def fail(*_: object, **__: object) -> None:
+        raise GenericError("no route to the bucket")
+
+    monkeypatch.setattr(obstore, "get", fail)
+    monkeypatch.setattr(obstore, "get_range", fail)
+    with pytest.raises(GenericError):
+        blobs.get("a")
+    with pytest.raises(GenericError):
+        list(blobs.stream("a", length=1))
 
 
 def test_keys_are_listed_below_a_prefix(blobs: Blobs) -> None:

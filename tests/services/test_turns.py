@@ -1,4 +1,4 @@
-"""Whose turn it is at what is done one piece at a time."""
+"""Whose turn it is at what few can do at a time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,8 +12,8 @@ from services.turns import Turns
 class Scene:
     """Turns at which owners have come, each in the order of the calls."""
 
-    def __init__(self, *, waiting: int = 100, of_owner: int = 10) -> None:
-        self.turns = Turns(waiting=waiting, of_owner=of_owner)
+    def __init__(self, *, waiting: int = 100, of_owner: int = 10, lanes: int = 1) -> None:
+        self.turns = Turns(waiting=waiting, of_owner=of_owner, lanes=lanes)
         self.had: list[str] = []
 
     async def come(self, *names: str) -> list[asyncio.Task[None]]:
@@ -71,6 +71,23 @@ def test_owners_take_turns_and_who_is_new_comes_first() -> None:
             *("bob 1", "alice 1", "carol 1", "bob 2", "alice 2", "dave 1", "carol 2"),
             *("bob 3", "alice 3", "carol 3"),
         ]
+
+    play(work)
+
+
+def test_so_many_are_at_work_as_there_are_lanes() -> None:
+    async def work() -> None:
+        scene = Scene(lanes=2)
+        await scene.come("bob 1", "bob 2", "bob 3", "bob 4", "alice 1", "alice 2", "carol 1")
+        assert scene.had == ["bob 1", "bob 2"]
+        scene.turns.pass_on()  # both end before those who are called have begun
+        assert await scene.go_on(1) == ["bob 1", "bob 2", "alice 1", "carol 1"]
+        assert await scene.go_on(3) == [
+            *("bob 1", "bob 2", "alice 1", "carol 1", "bob 3", "alice 2", "bob 4")
+        ]
+        await scene.go_on(2)
+        await scene.come("dave 1", "dave 2", "dave 3")
+        assert scene.had[-2:] == ["dave 1", "dave 2"], "both lanes are free again, and no more"
 
     play(work)
 

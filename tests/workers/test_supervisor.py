@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from services.jobs import claims, workers
 from services.jobs.claims import Claim
 from services.jobs.dispatch import Dispatcher
 from services.jobs.locks import Locks
-from services.jobs.reaper import Reaper
+from services.jobs.reaper import PATROL_SECONDS, Reaper
 from services.jobs.submission import submit
 from services.jobs.workers import Slot
 from services.phase1.recipe import DiscriminatorTraining
@@ -104,6 +105,20 @@ def test_a_process_that_cannot_be_started_costs_neither_an_attempt_nor_a_descrip
         job = look(installation, job_id)
         assert (job.state, job.attempt, job.lease_holder) == ("queued", 0, None)
     assert list((installation.settings.home_folder / "locks").iterdir()) == []
+
+
+def test_a_slot_that_cannot_be_shown_counts_no_leases(
+    opened: Open, installation: Installation, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = Claim(job_id, 1)
+    with installation.database.write() as session:
+        assert claims.claim(session, claim, holder="w", host="h", lease=timedelta(seconds=-1))
+    monkeypatch.setattr(workers, "show", fail)
+    beating = opened(["true"])
+    threading.Thread(target=beating.beat, daemon=True).start()
+    time.sleep(3 * PATROL_SECONDS)
+    beating.stop()
+    assert look(installation, job_id).state == "running"
 
 
 def test_a_slot_that_cannot_be_shown_runs_its_job(

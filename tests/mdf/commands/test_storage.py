@@ -153,3 +153,29 @@ def test_what_is_wrong_with_the_database_or_its_folder_is_told_in_a_line(
         told = mdf_command(*command)
         assert (told.exit_code, told.stdout) == (1, "")
         assert told.stderr.endswith(f"{database}, which is a file: name a folder\n")
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("storage",), ("keys", "ls", "--local")])
+def test_a_database_that_cannot_be_opened_is_named_in_a_line(
+    tmp_path: Path,
+    mdf_command: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("MDF_HOME", str(tmp_path))
+    (tmp_path / "mdf.sqlite").mkdir()
+    told = mdf_command(*command)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr == (
+        f"error: the database {tmp_path}/mdf.sqlite cannot be opened (unable to open database "
+        "file): start its server, or put its file in its place; MDF_DATABASE_URL or MDF_HOME "
+        "names it\n"
+    )
+    url = "postgresql+psycopg://anna:secret@127.0.0.1:9/mdf?password=secret"
+    monkeypatch.setenv("MDF_DATABASE_URL", url)
+    told = mdf_command(*command)
+    assert (told.exit_code, told.stdout) == (1, "")
+    named = "error: the database postgresql+psycopg://anna:***@127.0.0.1:9/mdf cannot be opened ("
+    assert told.stderr.startswith(named)
+    assert "Connection refused" in told.stderr
+    assert "secret" not in told.stderr

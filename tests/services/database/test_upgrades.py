@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, create_engine, insert, select, text
+from sqlalchemy import ForeignKey, MetaData, Table, create_engine, delete, insert, select, text
 
 from services.access import LOCAL
 from services.database import Database, versions
-from services.database.schema import Base, Job
+from services.database.schema import Base
 from services.jobs import queries, requests
 
 MOMENT = datetime(2025, 3, 9, 12, 30, 15, 250_000, tzinfo=UTC)
 MANIFEST = {"format": 1, "task": {"kind": "jpeg", "quality": [7, 10]}, "note": "naïve “text”"}
 FILE = {"size": 2_400_000, "sha256": "ab" * 32}
 SPEC = {"type": "discriminator_training", "seed_image_ids": ["img_1"]}
+NEWEST, *EARLIER = versions()
 
 # By the version that brought the table; in the order in which they may be filled.
 ROWS: dict[str, dict[str, list[dict[str, Any]]]] = {
@@ -112,6 +113,70 @@ ROWS: dict[str, dict[str, list[dict[str, Any]]]] = {
             for form in ("safetensors", "onnx")
         ],
     },
+    "0003": {
+        "shares": [
+            {"queue": queue, "owner": "anna", "served": MOMENT} for queue in ("restore", "train")
+        ],
+        "tallies": [
+            {"name": "claims", "labels": '{"type": "restoration"}', "value": 41.0},
+            {"name": "job_run_sum", "labels": '{"type": "restoration"}', "value": 1234.0625},
+        ],
+        "dataset_reservations": [{"dataset_id": "ds_1", "digest": "de" * 32}],
+        "webhooks": [
+            {"id": "hook_1", "owner": "anna", "name": "chat", "url": "https://example.com/a?b=“c”"}
+            | {"events": ["job.succeeded", "job.failed"], "secret": "whsec_new"}
+            | {"previous_secret": "whsec_old", "previous_until": MOMENT, "created": MOMENT}
+            | {"disabled": None, "disabled_reason": None, "failing_since": MOMENT},
+            {"id": "hook_2", "owner": "local", "name": "", "url": "http://127.0.0.1:9"}
+            | {"events": [], "secret": "whsec_2", "previous_secret": None, "previous_until": None}
+            | {"created": MOMENT, "disabled": MOMENT, "disabled_reason": "it fails for days"}
+            | {"failing_since": None},
+        ],
+        "browser_sessions": [
+            {"id": "0a" * 32, "key_id": "key_1", "created": MOMENT, "expires": MOMENT},
+        ],
+        "webhook_deliveries": [
+            {"id": f"msg_{state}", "webhook_id": "hook_1", "event": "job.failed", "state": state}
+            | {"content": {"type": "job.failed", "data": {"id": "job_failed", "name": "“é”"}}}
+            | {"attempts": 3, "due": MOMENT, "created": MOMENT}
+            | {
+                "status": None if state == "pending" else 204,
+                "fault": "no answer" if state == "pending" else None,
+                "delivered": None if state == "pending" else MOMENT,
+            }
+            for state in ("pending", "delivered")
+        ],
+    },
+    "0004": {
+        "evaluations": [
+            {"id": "eval_1", "owner": "local", "job_id": "job_succeeded", "name": "two losses"}
+            | {"summary": {"candidates": [{"id": "model_1", "psnr": 31.25}]}, "created": MOMENT},
+        ],
+    },
+    "0005": {
+        "measurements": [
+            {"id": "mea_1", "type": "discriminator_training", "device": "NVIDIA H200"}
+            | {"counts": {"work": {"layers": 1.5e9}, "packed": 8}, "seconds": 97.5}
+            | {"memory_bytes": 141 << 30, "created": MOMENT},
+        ],
+    },
+}
+
+# By the version that added the column to a table of an earlier one: what the rows then have in
+# it that were there before, and what those have that are written since.
+ADDED: dict[str, dict[str, dict[str, tuple[Any, Any]]]] = {
+    "0003": {
+        "api_keys": {"quotas": ({}, {"running_jobs": 2, "stored_bytes": None})},
+        "job_samples": {"size": (0, 70_000)},
+        "jobs": {
+            "checkpoint_size": (None, 5 << 30),
+            "lost_attempts": (0, 2),
+            "running_cap": (None, 4),
+            "request_id": (None, "6f0c"),
+            "trace": (None, f"00-{'1a' * 16}-{'2b' * 8}-01"),
+        },
+        "workers": {"resources": ({}, {"memory": {"total": 1 << 34, "available": 1 << 33}})},
+    },
 }
 
 
@@ -127,97 +192,149 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def rows_of(version: str) -> dict[str, list[dict[str, Any]]]:
-    """Of all tables that there were then."""
+    """Of all tables that there were then, with the columns that they had."""
     return {
-        table: rows
+        table: [row | added(table, until=version) for row in rows]
         for since, tables in ROWS.items()
         if since <= version
         for table, rows in tables.items()
     }
 
 
-def stored(database: Database, tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[Any]]:
-    """What the tables hold, of the columns that there were."""
+def added(table: str, *, until: str) -> dict[str, Any]:
+    """The values of columns that were added to the table up to a version."""
+    return {
+        column: value
+        for since, tables in ADDED.items()
+        if since <= until
+        for column, (_, value) in tables.get(table, {}).items()
+    }
+
+
+def upgraded(version: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of that version as they must be once the tables are of the newest one."""
+    defaults = {
+        table: {
+            column: default
+            for since, tables in ADDED.items()
+            if since > version
+            for column, (default, _) in tables.get(table, {}).items()
+        }
+        for table in Base.metadata.tables
+    }
+    return {
+        table: [row | defaults[table] for row in rows] for table, rows in rows_of(version).items()
+    }
+
+
+def fill(database: Database, version: str) -> None:
+    """Make the tables of that version, with its rows in them."""
+    database.migrate(version)
+    tables = reflected(database)
+    with database.engine.begin() as connection:
+        for name, rows in rows_of(version).items():
+            connection.execute(insert(tables[name]), rows)
+
+
+def reflected(database: Database) -> dict[str, Table]:
+    """The tables as they are."""
     metadata = MetaData()
     metadata.reflect(database.engine)
+    return dict(metadata.tables)
+
+
+def columns(database: Database) -> dict[str, set[str]]:
+    """Of each table, without Alembic's."""
+    tables = reflected(database)
+    del tables["alembic_version"]
+    return {name: set(table.c.keys()) for name, table in tables.items()}
+
+
+def stored(database: Database, tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    """What the tables hold, of the columns that there were."""
+    present = reflected(database)
+    found: dict[str, list[str]] = {}
     with database.engine.connect() as connection:
-        return {
-            name: sorted(
-                map(
-                    repr,
-                    connection.execute(
-                        select(*(metadata.tables[name].c[column] for column in rows[0]))
-                    ).all(),
-                )
-            )
-            for name, rows in tables.items()
-        }
+        for name, rows in tables.items():
+            kept = select(*(present[name].c[column] for column in rows[0]))
+            found[name] = sorted(map(repr, connection.execute(kept)))
+    return found
 
 
-@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_every_column_of_every_table_has_values_here() -> None:
+    assert {name: set(rows[0]) for name, rows in rows_of(NEWEST).items()} == {
+        name: set(table.c.keys()) for name, table in Base.metadata.tables.items()
+    }
+
+
+@pytest.mark.parametrize("version", EARLIER)
 def test_an_earlier_database_keeps_all_its_rows(url: str, version: str) -> None:
     database = Database(url)
-    database.migrate(version)
     tables = rows_of(version)
-    metadata = MetaData()
-    metadata.reflect(database.engine)
-    assert metadata.tables.keys() - {"alembic_version"} == tables.keys()
-    with database.engine.begin() as connection:
-        for name, rows in tables.items():
-            assert set(metadata.tables[name].c.keys()) == set(rows[0])
-            connection.execute(insert(metadata.tables[name]), rows)
+    fill(database, version)
+    assert columns(database) == {name: set(rows[0]) for name, rows in tables.items()}
     before = stored(database, tables)
     assert all(len(before[name]) == len(rows) for name, rows in tables.items())
 
     database.migrate()
 
-    assert database.version() == versions()[0]
+    assert database.version() == NEWEST
     assert stored(database, tables) == before
     database.close()
-    check_use(Database(url), tables)
+    check_use(Database(url), version)
 
 
-def test_a_database_that_goes_back_keeps_what_the_earlier_version_has(url: str) -> None:
+@pytest.mark.parametrize("version", EARLIER)
+def test_a_database_that_goes_back_keeps_what_the_earlier_version_has(
+    url: str, version: str
+) -> None:
     database = Database(url)
-    database.migrate("0002")
-    tables = rows_of("0002")
-    metadata = MetaData()
-    metadata.reflect(database.engine)
-    with database.engine.begin() as connection:
-        for name, rows in tables.items():
-            connection.execute(insert(metadata.tables[name]), rows)
+    tables = rows_of(version)
+    fill(database, NEWEST)
     before = stored(database, tables)
-    database.migrate()
 
-    database.migrate("0002")
+    database.migrate(version)
 
-    assert database.version() == "0002"
+    assert database.version() == version
     assert stored(database, tables) == before
-    after = MetaData()
-    after.reflect(database.engine)
-    assert {name: set(table.c.keys()) for name, table in after.tables.items()} == {
-        name: set(table.c.keys()) for name, table in metadata.tables.items()
-    }
+    assert columns(database) == {name: set(rows[0]) for name, rows in tables.items()}
     database.migrate()
     database.close()
-    check_use(Database(url), tables)
+    check_use(Database(url), version)
 
 
-def check_use(database: Database, tables: dict[str, list[dict[str, Any]]]) -> None:
-    """The service reads all of it, and goes on with it."""
+def check_use(database: Database, version: str) -> None:
+    """The service reads all of what that version held, and goes on with it."""
+    tables = upgraded(version)
     with database.read() as session:
         for mapper in Base.registry.mappers:
-            found = session.scalars(select(mapper.class_)).all()
-            assert len(found) == len(tables.get(mapper.local_table.name, ()))
-        job = session.get_one(Job, "job_failed")
-        assert job.created == MOMENT
-        assert (job.checkpoint_size, job.running_cap, job.trace) == (None, None, None)
-        assert [sample.size for sample in queries.samples(session, job.id)] == [0]
+            rows = tables.get(mapper.local_table.name, [])
+            assert len(session.scalars(select(mapper.class_)).all()) == len(rows)
+            for row in rows:
+                key = {column.name: row[column.name] for column in mapper.primary_key}
+                found = session.get_one(mapper.class_, key)
+                assert {name: getattr(found, name) for name in row} == row
+        (sample,) = tables["job_samples"]
+        assert [found.size for found in queries.samples(session, "job_failed")] == [sample["size"]]
         if database.engine.dialect.name == "sqlite":
             assert session.execute(text("PRAGMA foreign_key_check")).all() == []
     with database.write() as session:
         assert requests.change(session, "job_queued", LOCAL, priority=5).priority == 5
-        session.delete(session.get_one(Job, "job_failed"))
-    with database.read() as session:
-        assert queries.samples(session, "job_failed") == []
+    with database.write() as session:
+        for owner in Base.metadata.sorted_tables:  # each before what belongs to it
+            session.execute(delete(owner))
+            for key in references(owner):
+                outlives = key.ondelete == "SET NULL"
+                rows = tables.get(key.parent.table.name, []) if outlives else []
+                assert session.scalars(select(key.parent)).all() == [None] * len(rows)
     database.close()
+
+
+def references(table: Table) -> list[ForeignKey]:
+    """The foreign keys that refer to the table."""
+    return [
+        key
+        for other in Base.metadata.sorted_tables
+        for key in other.foreign_keys
+        if key.column.table is table
+    ]

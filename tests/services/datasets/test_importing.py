@@ -16,7 +16,7 @@ from services.access import LOCAL
 from services.blobs import Blobs
 from services.database.schema import Dataset, DatasetImage
 from services.datasets import catalogue, importing, sheet
-from services.errors import BadInputError
+from services.errors import BadInputError, StorageError
 from services.images.decoding import pixel_digest
 from services.jobs import claims, requests
 from services.jobs.execution import COMPUTATIONS, execute
@@ -241,6 +241,22 @@ def test_a_paused_import_goes_on_where_it_was(
     assert (dataset.images, dataset.bad_file_count) == (20, 1)
     assert 5 <= len(decodings) < 16
     assert [image.name for image in rows(installation, dataset)] == sorted(files)[:20]
+
+
+def test_a_file_that_was_damaged_in_its_size_is_mended_and_does_not_spread(
+    desk, installation, encoded, zipped
+):
+    first = desk.run(desk.upload(zipped({"a.png": encoded(1)})))
+    (row,) = rows(installation, first)
+    whole = installation.blobs.get(row.blob)
+    installation.blobs.put(row.blob, whole[:-9] + b"!" + whole[-8:])
+    with pytest.raises(StorageError, match="is damaged"):
+        catalogue.read(installation.blobs, row)
+    second = desk.run(desk.upload(zipped({"a.png": encoded(1)})))
+    assert desk.job(second).state == "succeeded"
+    for dataset in (first, second):
+        (row,) = rows(installation, dataset)
+        assert catalogue.read(installation.blobs, row) == whole
 
 
 def test_files_that_are_missing_or_cut_short_are_stored_again(desk, installation, encoded, zipped):

@@ -1,7 +1,9 @@
 """Images of several owners: who sees what, and when a blob goes."""
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -52,9 +54,12 @@ def test_an_owner_has_the_same_pixels_once(
     )
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", "another byte"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "another byte", "lost sector"])
 def test_an_upload_mends_the_file_of_all_who_have_those_pixels(
-    installation: Installation, rocket: DecodedImage, damage: str
+    installation: Installation,
+    rocket: DecodedImage,
+    damage: str,
+    lose_sector: Callable[[Path], None],
 ) -> None:
     image, _ = add(installation, rocket, ANNA)
     match damage:
@@ -62,9 +67,13 @@ def test_an_upload_mends_the_file_of_all_who_have_those_pixels(
             installation.blobs.delete(image.blob)
         case "cut short":
             installation.blobs.put(image.blob, rocket.png[:-9])
+        case "lost sector":
+            assert installation.blobs.folder is not None
+            lose_sector(installation.blobs.folder / image.blob)
         case _:
             installation.blobs.put(image.blob, rocket.png[:-9] + b"!" + rocket.png[-8:])
-    with pytest.raises(StorageError, match=f"the file of image {image.id} is (missing|damaged): "):
+    fault = "is missing|is damaged|cannot be read"
+    with pytest.raises(StorageError, match=f"the file of image {image.id} ({fault}): "):
         catalogue.read(installation.blobs, image)
     encoded_otherwise = io.BytesIO()
     PIL.Image.open(io.BytesIO(rocket.png)).save(encoded_otherwise, "PNG", compress_level=9)

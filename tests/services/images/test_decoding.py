@@ -539,7 +539,25 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
             + file(RGB, "PNG")[33:]
         ),
         BadImageError,
-        "Too much memory used in text chunks",
+        "more than 4 MiB beside its pixels",
+    ),
+    "PNG of much XMP": (
+        lambda: (
+            file(RGB, "PNG")[:33]
+            + chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b" " * (5 << 20))
+            + file(RGB, "PNG")[33:]
+        ),
+        BadImageError,
+        "more than 4 MiB beside its pixels, such as EXIF data, previews or texts: save it without",
+    ),
+    "PNG of a text that expands": (
+        lambda: (
+            file(RGB, "PNG")[:33]
+            + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(5 << 20)))
+            + file(RGB, "PNG")[33:]
+        ),
+        BadImageError,
+        "more than 4 MiB beside its pixels",
     ),
     "PNG of megabytes that are no pixels": (
         lambda: file(RGB, "PNG")[:33] + chunk(b"eXIf", bytes(9 << 20)) + file(RGB, "PNG")[33:],

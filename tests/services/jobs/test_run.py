@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from services import usage
 from services.database.schema import Job, now
 from services.errors import DiskFullError
-from services.jobs import claims, queries, requests
+from services.jobs import checkpoints, claims, queries, requests
 from services.jobs.failures import DeadlineExceededError
 from services.jobs.run import JobRun, StaleRunError, StalledError
 from services.run import Canceled, Paused, Signal
@@ -60,6 +60,17 @@ def test_the_next_attempt_finds_the_checkpoint_and_clears_away_the_rest(
     second = JobRun(installation, desk.claim(job), stopping)
     assert second.load_checkpoint() == b"good"
     assert installation.blobs.keys("checkpoints") == [desk.job(job).checkpoint]
+
+
+def test_an_attempt_that_wakes_late_leaves_the_checkpoints_of_those_after_it(
+    desk, installation, job, run, stopping
+):
+    with installation.database.write() as session:
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    second = JobRun(installation, desk.claim(job), stopping)
+    second.save_checkpoint(b"newer")
+    checkpoints.sweep(installation.blobs, run.claim, keep=None)
+    assert second.load_checkpoint() == b"newer"
 
 
 @pytest.mark.parametrize("damage", [lambda state: state[:3], lambda _: b"", lambda _: b"gooe"])
@@ -116,6 +127,18 @@ def test_a_stale_run_writes_nothing(desk, installation, job, run):
     with installation.database.read() as session:
         assert queries.metrics(session, job.id) == []
         assert queries.samples(session, job.id) == []
+
+
+def test_the_lease_is_long_until_the_first_step(desk, installation, job, run):
+    def left() -> float:
+        return (desk.job(job).lease_expires - now()).total_seconds()
+
+    assert left() > 150  # torch may be imported from a cold disk, which nothing interrupts
+    run.log("still starting")
+    assert left() > 150
+    run.poll()
+    run.log("the first step is done")
+    assert 0 < left() <= installation.settings.lease_seconds
 
 
 def test_poll_says_what_the_owner_asked(desk, job, run):

@@ -1,16 +1,19 @@
 """Sweeping beside those who store: what somebody has just referred to stays."""
 
 import os
+import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 
 import pytest
 from skimage import data
+from sqlalchemy import delete
 
 from services.access import LOCAL
 from services.blobs import Blobs
+from services.database import Database
 from services.database.schema import Image, JobSample, now
 from services.errors import ConflictError
 from services.images import catalogue as images
@@ -129,6 +132,15 @@ def test_a_few_files_or_less_than_half_of_all_are_swept(
     for number in range(20):
         installation.blobs.put(f"images/{number}.png", b"left by a crash")
     assert len(orphans.sweep(installation)) == 20
+    keep_thirty(installation)
+    for number in range(31):
+        installation.blobs.put(f"images/{number}.png", b"left by a crash")
+    assert len(orphans.sweep(installation)) == 31
+    assert len(installation.blobs.keys("images")) == 31
+
+
+def keep_thirty(installation: Installation) -> None:
+    """Store 30 files, each with a row."""
     with installation.database.write() as session:
         for number in range(30):
             place = {"name": "", "digest": f"kept {number}", "width": 1, "height": 1}
@@ -136,10 +148,81 @@ def test_a_few_files_or_less_than_half_of_all_are_swept(
             made = {"id": f"img_{number}", "owner": "local", "source": {}, "created": now()}
             session.add(Image(**place, **file, **made))
             installation.blobs.put(f"images/kept {number}.png", b"four")
-    for number in range(31):
+
+
+def forget_all(installation: Installation) -> None:
+    """As deletions that are killed between their commit and the removal of the files."""
+    with installation.database.write() as session:
+        session.execute(delete(Image))
+
+
+@contextmanager
+def with_copied_database(installation: Installation) -> Iterator[Installation]:
+    """The same files beside what their database is now, whatever becomes of that."""
+    path = installation.settings.home_folder / "copy.sqlite"
+    live = installation.settings.home_folder / "mdf.sqlite"
+    with closing(sqlite3.connect(live)) as source, closing(sqlite3.connect(path)) as copy:
+        source.backup(copy)
+    database = Database(f"sqlite:///{path}")
+    yield Installation(installation.settings, database, installation.blobs)
+    database.close()
+
+
+def test_what_a_killed_deletion_has_left_is_swept_however_much_it_is(installation, age) -> None:
+    keep_thirty(installation)
+    age(timedelta(hours=2))
+    assert orphans.sweep(installation) == []
+    forget_all(installation)
+    assert len(orphans.sweep(installation)) == 30
+    assert installation.blobs.keys("images") == []
+
+
+def test_an_older_copy_of_the_database_sweeps_nothing_also_once_it_is_used(
+    installation, age, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert orphans.sweep(installation) == []
+    with with_copied_database(installation) as older:
+        keep_thirty(installation)
+        age(timedelta(hours=2))
+        assert orphans.sweep(installation) == []
+        with older.database.write() as session:
+            images.add(session, older.blobs, PICTURE, name="a.png", caller=LOCAL)
+        age(timedelta(hours=2))
+        for _ in range(2):
+            assert orphans.sweep(older) == []
+        assert "nothing is swept: 30 of 31 files would go" in caplog.text
+        assert len(orphans.sweep(installation)) == 1  # the picture of the copy
+
+
+def test_a_copy_of_after_the_last_sweep_sweeps_nothing_of_what_came_then(
+    installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert orphans.sweep(installation) == []
+    with with_copied_database(installation) as older:
+        keep_thirty(installation)
+        monkeypatch.setattr(orphans, "now", lambda: now() + timedelta(hours=2))
+        assert orphans.sweep(older) == []
+    assert "nothing is swept: 30 of 30 files would go" in caplog.text
+
+
+def test_a_new_database_sweeps_nothing(installation, age, caplog: pytest.LogCaptureFixture) -> None:
+    with with_copied_database(installation) as new:
+        keep_thirty(installation)
+        age(timedelta(hours=2))
+        assert orphans.sweep(installation) == []
+        for _ in range(2):
+            assert orphans.sweep(new) == []
+    assert "nothing is swept: 30 of 30 files would go" in caplog.text
+    assert len(installation.blobs.keys("images")) == 30
+
+
+def test_a_disk_that_is_full_is_swept_all_the_same(installation, age) -> None:
+    for number in range(3):
         installation.blobs.put(f"images/{number}.png", b"left by a crash")
-    assert len(orphans.sweep(installation)) == 31
-    assert len(installation.blobs.keys("images")) == 31
+    age(timedelta(hours=2))
+    full = Blobs(installation.blobs.folder, floor_bytes=1 << 62)
+    beside = Installation(installation.settings, installation.database, full)
+    assert len(orphans.sweep(beside)) == 3
 
 
 def test_any_number_of_files_of_a_job_that_is_known_is_swept(
@@ -165,4 +248,4 @@ def test_buckets_are_swept_as_folders_are(
     assert orphans.sweep(bucket) == []
     monkeypatch.setattr(orphans, "AGE", timedelta(seconds=-5))
     assert sum(entry.size for entry in orphans.sweep(bucket)) == 4 * 4
-    assert bucket.blobs.keys("") == [seed_image.blob]
+    assert bucket.blobs.keys("") == [seed_image.blob, "sweeps/last"]

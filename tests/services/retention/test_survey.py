@@ -39,4 +39,4 @@ def test_files_of_others_in_the_same_bucket_are_nobodys_orphans(installation, ag
     installation.blobs.put("probe/readyz", b"ok")
     age(timedelta(days=400))
     assert orphans.sweep(installation) == []
-    assert installation.blobs.keys("") == ["backups/database.dump", "probe/readyz"]
+    assert installation.blobs.keys("") == ["backups/database.dump", "probe/readyz", "sweeps/last"]

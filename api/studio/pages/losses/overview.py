@@ -18,7 +18,7 @@ from api.studio.frame import link, panel, text
 from api.studio.visitor import Visitor
 from api.studio.wording import count, number, size
 from services.access import Caller
-from services.blobs import BlobMissingError
+from services.blobs import BlobDamagedError, BlobMissingError
 from services.cards import task_in_words
 from services.database.schema import Artifact, Image, Loss, LossFile
 from services.images import catalogue as images
@@ -163,7 +163,7 @@ async def _show_sheet(visitor: Visitor, sheet: Artifact) -> None:
     def measure(installation: Installation, _: Caller) -> tuple[int, int]:
         try:  # where a PNG says its size
             head = b"".join(installation.blobs.stream(sheet.blob, start=16, length=8))
-        except BlobMissingError:
+        except (BlobMissingError, BlobDamagedError):
             return 0, 0
         width, height = struct.unpack(">II", head)
         return width, height
