@@ -9,7 +9,7 @@ from typing import Any
 
 import h11
 from uvicorn._types import ASGIReceiveEvent
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -115,30 +115,33 @@ class Connection(_Taken, H11Protocol):
         self._head = _Limit(self.loop, transport)
         self._head.start(HEAD_SECONDS)
 
-    def data_received(self, data: bytes) -> None:
-        """Take what has come."""
-        super().data_received(data)
-        if self.transport.get_protocol() is not self:
-            self._head.stop()  # a WebSocket from here on, which has limits of its own
-        elif self.cycle is not None and not self.cycle.response_complete:
-            self._head.stop()
-        elif not self._head.runs:
-            self._head.start(HEAD_SECONDS)
-
     def handle_events(self) -> None:
         """Read what has come, some small pieces at a time."""
         super().handle_events()
+        if self.transport.get_protocol() is not self:
+            self._head.stop()  # a WebSocket from here on, which has limits of its own
+        elif self._answers():
+            self._head.stop()
+        elif not self._head.runs:
+            self._head.start(HEAD_SECONDS)
         if self.conn.pieces_left == 0 and not self.flow.rests:
             self.flow.pause_reading()
             self.flow.rests = True
             self.loop.call_later(REST_SECONDS, self._go_on)
 
+    def _answers(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _go_on(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._answers() and len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.loop.call_later(REST_SECONDS, self._go_on)  # the application does not read on
+            return
         self.flow.rests = False
         self.conn.pieces_left = PIECES
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
-            self.handle_events()
+        self.flow.resume_reading()
+        self.handle_events()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Go on as a WebSocket; what its library takes for no request is refused as such."""

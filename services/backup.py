@@ -226,8 +226,10 @@ class _Archive:
         """Add a file if it is there; one that the disk cannot read keeps nothing else back."""
         try:
             file = (self._blobs / key).open("rb")
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if _cannot_be_had(error):
+                return False
+            raise
         with file:
             reader = _Salvager(file, self._count)
             self._add(file, f"{_BLOBS}/{key}", reader)
@@ -565,8 +567,14 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    except OSError as error:
+        if _cannot_be_had(error):
+            return 0
+        raise
+
+
+def _cannot_be_had(error: OSError) -> bool:
+    return isinstance(error, FileNotFoundError) or is_unreadable(error)
 
 
 def _new_file(path: Path) -> BinaryIO:

@@ -141,17 +141,11 @@ class Blobs:
         Raises: BlobMissingError; BlobUnreadableError if the folder's disk cannot read it. What
         keeps a bucket from answering passes as it is.
         """
-        try:
-            if self.folder is not None:
-                # Not by the library: its errors do not tell a bad disk from a busy process.
-                return (self.folder / key).read_bytes()
-            return bytes(obstore.get(self._store, key).bytes())
-        except (ObjectMissing, FileNotFoundError, IsADirectoryError) as error:
-            raise BlobMissingError(key) from error
-        except OSError as error:
-            if is_unreadable(error):
-                raise BlobUnreadableError(key) from error
-            raise
+        with _reading(key):
+            if self.folder is None:
+                return bytes(obstore.get(self._store, key).bytes())
+            # Not by the library: its errors do not tell a bad disk from a busy process.
+            return (self.folder / key).read_bytes()
 
     def get_sealed(self, key: str) -> bytes:
         """What `put_sealed` stored; BlobDamagedError if it is no longer that.
@@ -201,15 +195,17 @@ class Blobs:
         end = start + length
         while start < end:
             step = min(chunk, end - start)
-            try:
-                yield bytes(obstore.get_range(self._store, key, start=start, length=step))
-            except (ObjectMissing, FileNotFoundError) as error:
-                raise BlobMissingError(key) from error
-            except ObjectStoreError as error:
-                if self.folder is None:
-                    raise
-                raise BlobUnreadableError(key) from error
+            with _reading(key):
+                piece = self._range(key, start, step)
+            yield piece
             start += step
+
+    def _range(self, key: str, start: int, length: int) -> bytes:
+        if self.folder is None:
+            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+        with (self.folder / key).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
 
     def delete(self, key: str) -> None:
         """Remove the blob; one that is not there is no error."""
@@ -277,6 +273,19 @@ class Blobs:
 
 def _is_draft(key: str) -> bool:
     return key.rpartition("/")[2].startswith(_DRAFT)
+
+
+@contextmanager
+def _reading(key: str) -> Iterator[None]:
+    """Turn what the disk or the bucket says of a blob into errors of ours."""
+    try:
+        yield
+    except (ObjectMissing, FileNotFoundError, IsADirectoryError) as error:
+        raise BlobMissingError(key) from error
+    except OSError as error:
+        if is_unreadable(error):
+            raise BlobUnreadableError(key) from error
+        raise
 
 
 @contextmanager

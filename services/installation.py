@@ -8,6 +8,7 @@ from typing import Self
 from services.blobs import Blobs
 from services.database import Database
 from services.errors import ConflictError
+from services.retention.references import FOLDERS
 from services.settings import Settings
 
 
@@ -61,7 +62,8 @@ class Installation:
         folder = self.blobs.folder
         if folder is None or self.database.version() is not None:
             return
-        if any(path.is_file() for path in folder.rglob("*")):
+        # Others that lie there, of probes and sweeps, are no object's.
+        if any(path.is_file() for name in FOLDERS for path in (folder / name).rglob("*")):
             raise ConflictError(
                 f"the database is empty, but {folder} holds files: put their database back, or "
                 f"restore a backup into another folder; to begin anew, move {folder} away"

@@ -56,7 +56,7 @@ class JobRun:
         self._progress = Progress()
         self._stopping = stopping
         self._stale = False
-        self._began = False
+        self._began = self._polled = False
         self._concluding = False
         # Between the computation's thread and the pulse's.
         self._writing = threading.Lock()
@@ -143,7 +143,7 @@ class JobRun:
 
     def poll(self) -> Signal:
         """What to do now; the pulse keeps the answer fresh."""
-        self._began = True
+        self._began, self._polled = self._polled, True  # the first comes before the first step
         self.alive()
         if self._stale:
             raise StaleRunError(self.claim.job_id)

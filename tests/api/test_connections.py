@@ -3,6 +3,7 @@
 Nobody is served later, and no memory fills, because others send much that is small.
 """
 
+import asyncio
 import io
 import json
 import socket
@@ -246,6 +247,29 @@ def test_small_chunks_without_end_hold_up_nobody(live, line: bytes) -> None:
             client.sendall(line + b" HTTP/1.1\r\n" + CHUNKED)
         with flooding(first, b"1\r\nx\r\n"), flooding(second, b"1\r\nx\r\n"):
             assert longest(live) < 2  # more than ten while all that came was read at once
+
+
+def test_small_chunks_that_no_application_reads_are_not_read_either(
+    live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = threading.Event()
+
+    async def application(*_: object) -> None:
+        while not done.is_set():
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(live.server.config, "loaded_app", application)
+    with connect(live) as client:
+        client.sendall(b"POST / HTTP/1.1\r\n" + CHUNKED)
+        client.settimeout(0.1)
+        with suppress(TimeoutError):  # it is not read any more
+            for _ in range(100):  # each time as much as is read until the next rest
+                client.sendall((b"3ff\r\n" + b"x" * 1023 + b"\r\n") * connections.PIECES)
+                time.sleep(2 * connections.REST_SECONDS)
+        (connection,) = live.server.server_state.connections
+        held = len(connection.cycle.body)
+    done.set()
+    assert 1 << 16 < held < 1 << 18  # some megabytes while rests were not minded
 
 
 @pytest.mark.parametrize("frame", [EMPTY_PONG, THREE])

@@ -141,5 +141,5 @@ def test_the_oldest_of_too_many_pages_says_that_it_was_closed(studio: Studio, pa
         page.wait_for_timeout(3000)
         expect(told).to_be_visible()  # it does not come back to close another one
     page.reload()
-    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
     expect(told).to_be_hidden()

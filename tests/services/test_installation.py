@@ -10,6 +10,7 @@ from services.database import DatabaseUnusableError, versions
 from services.database.schema import Base
 from services.errors import ConflictError
 from services.installation import Installation
+from services.retention import orphans
 from services.settings import Settings
 
 
@@ -36,6 +37,17 @@ def test_an_empty_database_beside_files_is_refused(tmp_path):
         ):
             pass
     (tmp_path / "blobs").rename(tmp_path / "old blobs")
+    with Installation.at_this_version(settings) as installation:
+        assert installation.database.version() == versions()[0]
+
+
+def test_an_empty_database_beside_the_mark_of_a_sweep_is_a_beginning(tmp_path):
+    settings = Settings(home=tmp_path)
+    with Installation.at_this_version(settings) as installation:
+        orphans.remove(installation)
+        assert installation.blobs.keys("") == ["sweeps/last"]
+    for path in tmp_path.glob("mdf.sqlite*"):
+        path.unlink()
     with Installation.at_this_version(settings) as installation:
         assert installation.database.version() == versions()[0]
 

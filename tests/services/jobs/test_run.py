@@ -137,6 +137,9 @@ def test_the_lease_is_long_until_the_first_step(desk, installation, job, run):
     run.log("still starting")
     assert left() > 150
     run.poll()
+    run.log("the first step begins")
+    assert left() > 150
+    run.poll()
     run.log("the first step is done")
     assert 0 < left() <= installation.settings.lease_seconds
 
