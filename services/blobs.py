@@ -57,7 +57,7 @@ class BlobDamagedError(Exception):
 
 
 class BlobUnreadableError(BlobDamagedError):
-    """The disk cannot read the blob of that key."""
+    """The disk cannot give the blob of that key, or not all of it."""
 
 
 class Blobs:
@@ -205,7 +205,10 @@ class Blobs:
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
         with (self.folder / key).open("rb") as file:
             file.seek(start)
-            return file.read(length)
+            content = file.read(length)
+        if len(content) < length:
+            raise BlobUnreadableError(key)  # it has lost its end
+        return content
 
     def delete(self, key: str) -> None:
         """Remove the blob; one that is not there is no error."""

@@ -57,6 +57,14 @@ def test_a_range_is_streamed_in_chunks(blobs: Blobs) -> None:
     assert b"".join(chunks) == bytes(range(10, 35))
 
 
+def test_a_file_that_has_lost_its_end_is_not_streamed_as_whole(blobs: Blobs) -> None:
+    blobs.put("a", bytes(20))
+    chunks = blobs.stream("a", length=30, chunk=20)
+    assert len(next(chunks)) == 20
+    with pytest.raises(BlobUnreadableError, match="a"):
+        next(chunks)
+
+
 def test_a_missing_blob_is_named(blobs: Blobs) -> None:
     with pytest.raises(BlobMissingError, match="nowhere"):
         blobs.get("nowhere")
