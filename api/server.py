@@ -70,8 +70,8 @@ def serve(installation: Installation) -> None:
     server = Server(installation)
     # What is there by now stays: the collector would go through all of it several times a minute,
     # and everybody wait for a third of a second.
-    gc.collect()
     gc.freeze()
+    gc.enable()  # it was not, while all this was made
     server.run()
 
 
