@@ -32,7 +32,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.database import Database, is_database_full, versions
+from services.database import Database, is_database_full
+from services.database.migration import versions
 from services.database.schema import (
     Artifact,
     BrowserSession,

@@ -6,10 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -33,8 +29,9 @@ _ATTENTIVE = {
     "tcp_user_timeout": 25_000,  # ms
 }
 # Opening the file and setting it up takes longer than most questions: as many connections are kept
-# as ask at once when many clients come back together, and no thread of a process waits for one.
-_SQLITE_POOL = {"pool_size": 16, "max_overflow": 64}
+# as threads of the API may ask at once, when many clients come back together. With a third of them
+# the others were opened for each question, and a burst took several times as long to be answered.
+_SQLITE_POOL = {"pool_size": 48, "max_overflow": 32}
 
 
 class DatabaseUnusableError(ServiceError):
@@ -68,8 +65,10 @@ class Database:
 
     def version(self) -> str | None:
         """Which version the tables have, as the migrations count them; None if there are none."""
+        from services.database import migration  # slow to import, and most processes never ask
+
         with self.engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return migration.version_of(connection)
 
     def migrate(self, version: str | None = None) -> None:
         """Bring the tables to the newest version, or an earlier one.
@@ -78,20 +77,10 @@ class Database:
 
         Raises: DatabaseUnusableError if the tables are of a newer version than this program.
         """
-        config, known = _migrations(), versions()
-        wanted = version or known[0]
-        with self._writer.connect() as connection, _unchecked(connection), connection.begin():
-            config.attributes["connection"] = connection
-            present = MigrationContext.configure(connection).get_current_revision()
-            if present is not None and present not in known:
-                raise DatabaseUnusableError(
-                    f"the database is of a newer version of MDF: its tables have version "
-                    f"{present}, and this one knows them up to {known[0]}. Start the newer one"
-                )
-            if present in known[: known.index(wanted)]:
-                command.downgrade(config, wanted)
-            else:
-                command.upgrade(config, wanted)
+        from services.database import migration
+
+        with self._writer.connect() as connection:
+            migration.migrate(connection, version)
 
     @contextmanager
     def explaining_faults(self) -> Iterator[None]:
@@ -122,12 +111,6 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
-
-
-def versions() -> list[str]:
-    """All versions of the tables that there are, the newest first."""
-    script = ScriptDirectory.from_config(_migrations())
-    return [each.revision for each in script.walk_revisions()]
 
 
 def is_database_full(error: BaseException) -> bool:
@@ -163,31 +146,6 @@ def hold(session: Session, name: str) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-
-
-def _migrations() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
-
-
-@contextmanager
-def _unchecked(connection: Connection) -> Iterator[None]:
-    """Outside a transaction: have SQLite heed no foreign keys.
-
-    Many changes of a table are made there by a new one in its place; with the old one, all rows
-    that refer to it would go.
-    """
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    raw = connection.connection.cursor()
-    raw.execute("PRAGMA foreign_keys = OFF")
-    try:
-        yield
-    finally:
-        raw.execute("PRAGMA foreign_keys = ON")
-        raw.close()
 
 
 def _engine(url: str) -> Engine:

@@ -137,7 +137,7 @@ def test_it_keeps_no_memory_of_files_that_were_uploaded(start: Start) -> None:
 def test_importing_the_application_is_quick_and_loads_no_torch() -> None:
     script = (
         "import sys, time; start = time.process_time(); import api.app, api.server\n"
-        "loaded = {'torch', 'cv2', 'matplotlib', 'skimage'} & sys.modules.keys()\n"
+        "loaded = {'torch', 'cv2', 'matplotlib', 'skimage', 'alembic'} & sys.modules.keys()\n"
         "print(time.process_time() - start, *loaded)"
     )
     output = subprocess.run(
@@ -145,3 +145,20 @@ def test_importing_the_application_is_quick_and_loads_no_torch() -> None:
     ).stdout.split()
     assert output[1:] == []
     assert float(output[0]) < 3  # about 1 on an idle machine
+
+
+def test_the_garbage_collector_seldom_goes_through_all_that_the_server_holds() -> None:
+    script = (
+        "import gc; gc.disable()\n"
+        "from api.server import _collect_seldom\n"
+        "kept = [[] for _ in range(1000)]; _collect_seldom()\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 1000\n"
+        "full = gc.get_stats()[2]['collections']\n"
+        "held = [[] for _ in range(1_000_000)]\n"
+        "print(gc.get_stats()[1]['collections'], gc.get_stats()[2]['collections'] - full)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(output[0]) > 100
+    assert int(output[1]) == 0  # a dozen by the defaults

@@ -6,7 +6,8 @@ import stat
 import pytest
 from sqlalchemy import select, text
 
-from services.database import DatabaseUnusableError, versions
+from services.database import DatabaseUnusableError
+from services.database.migration import versions
 from services.database.schema import Base
 from services.errors import ConflictError
 from services.installation import Installation

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import ForeignKey, MetaData, Table, create_engine, delete, insert, select, text
 
 from services.access import LOCAL
-from services.database import Database, versions
+from services.database import Database
+from services.database.migration import versions
 from services.database.schema import Base
 from services.jobs import queries, requests
 
