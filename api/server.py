@@ -22,8 +22,8 @@ DESCRIPTORS = 65_536
 MAX_MESSAGE_BYTES = 1 << 20
 # Memory in blocks of this size goes back to the system as soon as it is freed.
 LARGE_BLOCK_BYTES = 1 << 18
-# Of the collector's second generation, between two that go through everything: with 50 requests a
-# second, some ten minutes.
+# Of the collector's second generation, between two that go through everything: fifty times as many
+# as by itself.
 MIDDLE_COLLECTIONS = 500
 _M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
 

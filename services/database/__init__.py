@@ -29,8 +29,8 @@ _ATTENTIVE = {
     "tcp_user_timeout": 25_000,  # ms
 }
 # Opening the file and setting it up takes longer than most questions: as many connections are kept
-# as threads of the API may ask at once, when many clients come back together. With a third of them
-# the others were opened for each question, and a burst took several times as long to be answered.
+# as threads of the API may ask at once, when many clients come back together. Those beyond are opened
+# for each question and closed after it.
 _SQLITE_POOL = {"pool_size": 48, "max_overflow": 32}
 
 

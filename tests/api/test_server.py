@@ -161,4 +161,4 @@ def test_the_garbage_collector_seldom_goes_through_all_that_the_server_holds() -
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
     assert int(output[0]) > 100
-    assert int(output[1]) == 0  # a dozen by the defaults
+    assert int(output[1]) == 0  # 8 by the defaults
