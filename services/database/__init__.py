@@ -29,8 +29,8 @@ _ATTENTIVE = {
     "tcp_user_timeout": 25_000,  # ms
 }
 # Opening the file and setting it up takes longer than most questions: as many connections are kept
-# as threads of the API may ask at once, when many clients come back together. Those beyond are opened
-# for each question and closed after it.
+# as threads of the API may ask at once, when many clients come back together. Those beyond are
+# opened for each question and closed after it.
 _SQLITE_POOL = {"pool_size": 48, "max_overflow": 32}
 
 
