@@ -57,7 +57,7 @@ class BlobDamagedError(Exception):
 
 
 class BlobUnreadableError(BlobDamagedError):
-    """The disk cannot give the blob of that key, or not all of it."""
+    """The disk cannot read the blob of that key."""
 
 
 class Blobs:
@@ -191,12 +191,17 @@ class Blobs:
     def stream(
         self, key: str, *, start: int = 0, length: int, chunk: int = 1 << 20
     ) -> Iterator[bytes]:
-        """Bytes `start` to `start + length`, a chunk at a time."""
+        """Bytes `start` to `start + length`, a chunk at a time.
+
+        Raises: as `get`; BlobDamagedError if the blob has lost its end.
+        """
         end = start + length
         while start < end:
             step = min(chunk, end - start)
             with _reading(key):
                 piece = self._range(key, start, step)
+            if len(piece) < step:
+                raise BlobDamagedError(key)
             yield piece
             start += step
 
@@ -205,10 +210,7 @@ class Blobs:
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
         with (self.folder / key).open("rb") as file:
             file.seek(start)
-            content = file.read(length)
-        if len(content) < length:
-            raise BlobUnreadableError(key)  # it has lost its end
-        return content
+            return file.read(length)
 
     def delete(self, key: str) -> None:
         """Remove the blob; one that is not there is no error."""

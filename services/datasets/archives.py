@@ -120,6 +120,8 @@ class _Zip:
             with self._zip.open(info) as member:
                 return _read_whole(member, limit)
         except _DAMAGE as error:
+            if _is_the_systems(error):
+                raise
             raise BadMemberError(f"is damaged in the archive ({_reason(error)})") from error
 
 
@@ -339,13 +341,18 @@ def _damage_is_bad_input(what: str, *, after: int = 0) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if _is_the_systems(error):
             raise
         where = f" after {after} members" if after else ""
         raise BadInputError(
             f"{what} is damaged or incomplete{where} ({_reason(error)}): make it anew and upload "
             "it again"
         ) from error
+
+
+def _is_the_systems(error: Exception) -> bool:
+    """Whether the system refused, as for want of descriptors; errors of a format have no number."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,8 @@ class UploadedFile(io.RawIOBase):
     `on_read` is called before every read of the store, which may take a while: what it raises
     ends the read.
 
-    Raises: BlobMissingError if a part is gone, BlobUnreadableError if the disk cannot read it.
+    Raises: BlobMissingError if a part is gone, BlobDamagedError if it has lost its end,
+    BlobUnreadableError if the disk cannot read it.
     """
 
     def __init__(

@@ -13,7 +13,13 @@ import obstore
 import pytest
 from obstore.exceptions import GenericError
 
-from services.blobs import BlobMissingError, Blobs, BlobUnreadableError, StoredFile
+from services.blobs import (
+    BlobDamagedError,
+    BlobMissingError,
+    Blobs,
+    BlobUnreadableError,
+    StoredFile,
+)
 from services.errors import DiskFullError, StorageError
 
 
@@ -57,12 +63,17 @@ def test_a_range_is_streamed_in_chunks(blobs: Blobs) -> None:
     assert b"".join(chunks) == bytes(range(10, 35))
 
 
-def test_a_file_that_has_lost_its_end_is_not_streamed_as_whole(blobs: Blobs) -> None:
-    blobs.put("a", bytes(20))
-    chunks = blobs.stream("a", length=30, chunk=20)
+@pytest.mark.parametrize("location", ["folder", "bucket"])
+def test_a_file_that_has_lost_its_end_is_not_streamed_as_whole(
+    tmp_path: Path, location: str
+) -> None:
+    blobs = Blobs("memory:///" if location == "bucket" else tmp_path)
+    blobs.put("images/a", bytes(25))
+    chunks = blobs.stream("images/a", length=30, chunk=20)
     assert len(next(chunks)) == 20
-    with pytest.raises(BlobUnreadableError, match="a"):
+    with pytest.raises(BlobDamagedError, match="images/a") as raised:
         next(chunks)
+    assert raised.type is BlobDamagedError  # the disk has read all that there is
 
 
 def test_a_missing_blob_is_named(blobs: Blobs) -> None:

@@ -1,6 +1,7 @@
 """Archives of every kind, and what people and attackers put into them."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -14,6 +15,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -242,6 +244,31 @@ def test_a_bad_member_is_told_and_the_others_are_read(kind: str) -> None:
     found = entries(content)
     assert list(found) == ["special"]
     assert str(found["special"]).startswith(reason) or reason in str(found["special"])
+
+
+class Refused(io.FileIO):
+    """A file that the system refuses to read from some time on."""
+
+    is_refused = False
+
+    def readinto(self, place: Any, /) -> int | None:
+        if self.is_refused:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().readinto(place)
+
+
+def test_what_the_system_refuses_is_no_damage_of_a_member() -> None:
+    file = Refused(os.memfd_create("archive"), "r+")
+    large = os.urandom(100_000)  # which lies between the first member and what is read before
+    file.write(zip_of(*FILES.items(), ("large", large)))
+    file.seek(0)
+    members = open_archive(file, max_bytes=1 << 30, max_members=100).members()
+    _, member = next(members)
+    file.is_refused = True
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        member.read(LIMIT)
+    file.is_refused = False
+    assert member.read(LIMIT) == FILES[member.name]
 
 
 def huge_directory() -> bytes:

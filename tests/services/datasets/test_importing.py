@@ -15,7 +15,8 @@ from PIL import Image
 from services.access import LOCAL
 from services.blobs import Blobs
 from services.database.schema import Dataset, DatasetImage
-from services.datasets import catalogue, importing, sheet
+from services.datasets import catalogue, importing, sheet, uploads
+from services.datasets.source import Upload
 from services.errors import BadInputError, StorageError
 from services.images.decoding import pixel_digest
 from services.jobs import claims, requests
@@ -275,6 +276,48 @@ def test_files_that_are_missing_or_cut_short_are_stored_again(desk, installation
             for row in catalogue.images(session, dataset.id, limit=100).items:
                 assert catalogue.read(installation.blobs, row) == whole[row.blob]
     assert {key: installation.blobs.get(key) for key in whole} == whole
+
+
+@pytest.fixture
+def halves(desk, installation, encoded, zipped):
+    """A data set of three pictures that was uploaded in two parts, and the keys of these."""
+    content = zipped({f"{place}.png": encoded(place) for place in range(3)})
+    dataset, _ = desk.create(Upload(size=len(content)))
+    middle = len(content) // 2
+    for offset, part in ((0, content[:middle]), (middle, content[middle:])):
+        dataset, _ = uploads.append(installation, dataset.id, offset, part, LOCAL)
+    return dataset, installation.blobs.keys(catalogue.upload_folder(dataset.id))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_upload_that_has_lost_the_end_of_a_part_fails_and_goes_on_from_a_backup(
+    desk, installation, halves, place
+):
+    dataset, parts = halves
+    backup = installation.blobs.get(parts[place])
+    installation.blobs.put(parts[place], backup[:-100])
+    assert desk.run(dataset).ready is None
+    assert desk.job(dataset).error == {
+        "code": "internal",
+        "message": f"the stored file {parts[place]} is missing or damaged: upload it again, or "
+        "take it from a backup",
+        "retryable": False,
+    }
+    installation.blobs.put(parts[place], backup)
+    with installation.database.write() as session:
+        requests.retry(session, dataset.job_id, LOCAL)
+    assert desk.run(dataset).images == 3
+
+
+def test_an_upload_that_the_disk_cannot_read_may_be_retried(
+    desk, installation, halves, lose_sector
+):
+    dataset, parts = halves
+    lose_sector(installation.blobs.folder / parts[0])
+    assert desk.run(dataset).ready is None
+    error = desk.job(dataset).error
+    assert (error["code"], error["retryable"]) == ("internal", True)
+    assert f"the stored file {parts[0]} cannot be read" in error["message"]
 
 
 def test_an_import_whose_files_were_swept_begins_anew(

@@ -134,5 +134,5 @@ _ADVICE: Mapping[Code, str] = {
     "deadline_exceeded": "Submit it again with a later deadline, or with none.",
     "disk_full": "Free some space, then retry: it goes on from the last checkpoint.",
     "bad_input": "Change what the message names, and submit it again.",
-    "internal": "Retry. If it happens again, the worker's log has the details under this run's id.",
+    "internal": "The worker's log has the details under this run's id.",
 }
