@@ -1,6 +1,7 @@
 """Request bodies: how large, of which type, and strict JSON."""
 
 import asyncio
+import inspect
 import json
 import math
 import re
@@ -8,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
+from functools import wraps
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -128,6 +131,9 @@ class StrictRoute(APIRoute):
     Who lacks the scope is told so before a byte of the body is read.
     """
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, _in_thread(endpoint), **options)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, given a stricter request."""
         handle = super().get_route_handler()
@@ -175,6 +181,18 @@ class StrictRequest(Request):
         if not hasattr(self, "_json"):
             self._json = parse_json(await self.body())
         return self._json
+
+
+def _in_thread(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as FastAPI runs it, but that what it gives is not checked in a thread, again."""
+    if inspect.iscoroutinefunction(endpoint):
+        return endpoint
+
+    @wraps(endpoint)
+    async def run(**arguments: Any) -> Any:
+        return await run_in_threadpool(endpoint, **arguments)
+
+    return run
 
 
 def parse_json(content: bytes) -> Any:

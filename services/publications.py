@@ -4,7 +4,7 @@ One row an object, one row for each of its downloadable forms, whose files lie i
 their digest.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from io import BytesIO
@@ -119,11 +119,6 @@ class Publications(Generic[Row, FileRow]):
             raise BadInputError(
                 f"there is no {self.noun} {object_id}", problems=(problem,)
             ) from error
-
-    def of_jobs(self, session: Session, job_ids: Collection[str]) -> dict[str, str]:
-        """Ids of the objects that jobs published, by job."""
-        query = select(self.row.job_id, self.row.id).where(self.row.job_id.in_(job_ids))
-        return {job_id: made for job_id, made in session.execute(query) if job_id is not None}
 
     def page(
         self, session: Session, caller: Caller, *, limit: int = 50, cursor: str | None = None

@@ -5,7 +5,7 @@ that adds what is checked.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -41,7 +41,7 @@ def in_force(caller: Caller, settings: Settings) -> Caller:
         running_jobs=settings.running_jobs,
         all_queued_jobs=settings.max_queued_jobs,
     )
-    own = {name: value for name, value in asdict(caller.quotas).items() if value is not None}
+    own = {name: value for name in RANGES if (value := getattr(caller.quotas, name)) is not None}
     return replace(caller, quotas=replace(customary, **own))
 
 

@@ -7,10 +7,21 @@ it: so nobody's use depends on what others have.
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    bindparam,
+    func,
+    literal,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services.database.schema import (
@@ -68,8 +79,7 @@ def of_all(session: Session) -> dict[str, Usage]:
 
 def stored_bytes(session: Session, owner: str) -> int:
     """What `owner` has stored, in bytes."""
-    sums = union_all(*_sizes(owner)).subquery()
-    return int(session.scalar(select(func.coalesce(func.sum(sums.c.size), 0))) or 0)
+    return int(session.scalar(_stored_bytes(), {"owner": owner}) or 0)
 
 
 def queued_jobs(session: Session, owner: str) -> int:
@@ -80,17 +90,13 @@ def queued_jobs(session: Session, owner: str) -> int:
 
 def _found(session: Session, owner: str | None) -> dict[str, Usage]:
     kinds: defaultdict[str, dict[Kind, Use]] = defaultdict(lambda: dict.fromkeys(KINDS, Use()))
-    for whose, kind, count, size in session.execute(union_all(*_sizes(owner), *_counts(owner))):
+    is_one = owner is not None
+    for whose, kind, count, size in session.execute(_stored(is_one=is_one), {"owner": owner}):
         before = kinds[whose][kind]
         kinds[whose][kind] = Use(before.count + count, before.size + size)
     queued: dict[str, int] = {}
     running: dict[str, int] = {}
-    active = (
-        select(Job.owner, Job.state, func.count())
-        .where(Job.state.in_({State.QUEUED, *HELD}), _of(Job.owner, owner))
-        .group_by(Job.owner, Job.state)
-    )
-    for whose, state, count in session.execute(active):
+    for whose, state, count in session.execute(_active(is_one=is_one), {"owner": owner}):
         counted = queued if state == State.QUEUED else running
         counted[whose] = counted.get(whose, 0) + count
     return {
@@ -99,33 +105,56 @@ def _found(session: Session, owner: str | None) -> dict[str, Usage]:
     }
 
 
-def _sizes(owner: str | None) -> list[Select[str, Kind, int, int]]:
+# Long, and asked often: made once, for the owner who is given with the parameter, or for all.
+@cache
+def _stored(*, is_one: bool) -> CompoundSelect[str, Kind, int, int]:
+    return union_all(*_sizes(is_one=is_one), *_counts(is_one=is_one))
+
+
+@cache
+def _stored_bytes() -> Select[int]:
+    sums = union_all(*_sizes(is_one=True)).subquery()
+    return select(func.coalesce(func.sum(sums.c.size), 0))
+
+
+@cache
+def _active(*, is_one: bool) -> Select[str, str, int]:
+    return (
+        select(Job.owner, Job.state, func.count())
+        .where(Job.state.in_({State.QUEUED, *HELD}), _of(Job.owner, is_one=is_one))
+        .group_by(Job.owner, Job.state)
+    )
+
+
+def _sizes(*, is_one: bool) -> list[Select[str, Kind, int, int]]:
     """Owner, kind, number (or 0, see `_counts`) and bytes, of the rows that tell sizes."""
     return [
-        _sum("images", Image.owner, Image.size, owner, counted=True),
-        _sum("datasets", Dataset.owner, DatasetImage.size, owner).join(
+        _sum("images", Image.owner, Image.size, is_one=is_one, counted=True),
+        _sum("datasets", Dataset.owner, DatasetImage.size, is_one=is_one).join(
             Dataset, Dataset.id == DatasetImage.dataset_id
         ),
-        _sum("datasets", Dataset.owner, DatasetPart.size, owner).join(
+        _sum("datasets", Dataset.owner, DatasetPart.size, is_one=is_one).join(
             Dataset, Dataset.id == DatasetPart.dataset_id
         ),
-        _sum("losses", Loss.owner, LossFile.size, owner).join(Loss, Loss.id == LossFile.loss_id),
-        _sum("models", Model.owner, ModelFile.size, owner).join(
+        _sum("losses", Loss.owner, LossFile.size, is_one=is_one).join(
+            Loss, Loss.id == LossFile.loss_id
+        ),
+        _sum("models", Model.owner, ModelFile.size, is_one=is_one).join(
             Model, Model.id == ModelFile.model_id
         ),
-        _sum("samples", Job.owner, JobSample.size, owner, counted=True).join(
+        _sum("samples", Job.owner, JobSample.size, is_one=is_one, counted=True).join(
             Job, Job.id == JobSample.job_id
         ),
-        _sum("artifacts", Job.owner, Artifact.size, owner, counted=True).join(
+        _sum("artifacts", Job.owner, Artifact.size, is_one=is_one, counted=True).join(
             Job, Job.id == Artifact.job_id
         ),
-        _sum("checkpoints", Job.owner, Job.checkpoint_size, owner, counted=True).where(
+        _sum("checkpoints", Job.owner, Job.checkpoint_size, is_one=is_one, counted=True).where(
             Job.checkpoint.is_not(None)
         ),
     ]
 
 
-def _counts(owner: str | None) -> list[Select[str, Kind, int, int]]:
+def _counts(*, is_one: bool) -> list[Select[str, Kind, int, int]]:
     """The same of objects that have several files, or none as yet: their number."""
     tables: Mapping[Kind, type[Dataset | Loss | Model]] = {
         "datasets": Dataset,
@@ -139,7 +168,7 @@ def _counts(owner: str | None) -> list[Select[str, Kind, int, int]]:
             func.count().label("count"),
             literal(0).label("size"),
         )
-        .where(_of(table.owner, owner))
+        .where(_of(table.owner, is_one=is_one))
         .group_by(table.owner)
         for kind, table in tables.items()
     ]
@@ -149,8 +178,8 @@ def _sum(
     kind: Kind,
     whose: InstrumentedAttribute[str],
     size: InstrumentedAttribute[Any],
-    owner: str | None,
     *,
+    is_one: bool,
     counted: bool = False,
 ) -> Select[str, Kind, int, int]:
     return (
@@ -161,7 +190,7 @@ def _sum(
             func.coalesce(func.sum(size), 0).label("size"),
         )
         .select_from(size.class_)
-        .where(_of(whose, owner))
+        .where(_of(whose, is_one=is_one))
         .group_by(whose)
     )
 
@@ -170,5 +199,5 @@ def _literal(kind: Kind) -> ColumnElement[Kind]:
     return literal(kind).label("kind")
 
 
-def _of(whose: InstrumentedAttribute[str], owner: str | None) -> ColumnElement[bool]:
-    return true() if owner is None else whose == owner
+def _of(whose: InstrumentedAttribute[str], *, is_one: bool) -> ColumnElement[bool]:
+    return whose == bindparam("owner") if is_one else true()

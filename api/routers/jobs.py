@@ -174,7 +174,7 @@ def _steer(
 
 def described(session: Session, jobs: Sequence[Job], shared: Runtime) -> list[JobOut]:
     """The jobs as answers have them."""
-    made = results.of_jobs(session, [job.id for job in jobs])
+    made = results.of_jobs(session, jobs)
     places = queries.queue_positions(session, jobs)
     return [
         JobOut.of(

@@ -86,13 +86,15 @@ def list_events(
     *,
     request: Request,
     response: Response,
-    job: Existing,
+    job_id: JobId,
+    caller: Reader,
     installed: Installed,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="events at most")] = 200,
 ) -> PageOut[EventOut]:
     """The job's events after number `after`; `next_cursor` is the next `after`."""
     with installed.database.read() as session:
+        job = queries.get(session, job_id, caller)
         rows = queries.events_after(session, job.id, after, limit + 1)
         events = [EventOut.model_validate(row) for row in rows[:limit]]
     following = str(events[-1].seq) if len(rows) > limit else None

@@ -28,10 +28,10 @@ _ATTENTIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # ms
 }
-# Opening the file and setting it up takes longer than most questions: as many connections are kept
-# as threads of the API may ask at once, when many clients come back together. Those beyond are
-# opened for each question and closed after it.
-_SQLITE_POOL = {"pool_size": 48, "max_overflow": 32}
+# Opening the file and setting it up takes longer than most questions: about as many connections are
+# kept as threads of the API may ask at once, when many clients come back together. Those beyond are
+# opened for each question and closed after it. The one used last goes first: it knows most.
+_SQLITE_POOL = {"pool_size": 48, "max_overflow": 32, "pool_use_lifo": True}
 
 
 class DatabaseUnusableError(ServiceError):

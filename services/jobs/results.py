@@ -1,14 +1,20 @@
 """What jobs made: losses, models, data sets and evaluations."""
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.database.schema import Dataset, Evaluation
-from services.losses import catalogue as losses
-from services.restorers import catalogue as models
+from services.database.schema import Dataset, Evaluation, Job, Loss, Model
+
+# By the type of job, where what it makes stands, and as what; a restoration makes artifacts only.
+_MAKES: Mapping[str, tuple[type[Loss | Model | Dataset | Evaluation], str]] = {
+    "discriminator_training": (Loss, "loss_id"),
+    "restoration_training": (Model, "model_id"),
+    "dataset_import": (Dataset, "dataset_id"),
+    "evaluation": (Evaluation, "evaluation_id"),
+}
 
 
 @dataclass(frozen=True)
@@ -21,20 +27,13 @@ class Made:
     evaluation_id: str | None = None
 
 
-def of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, Made]:
-    """What each of the jobs made; a data set stands here before it is ready, too."""
-    made_losses = losses.of_jobs(session, job_ids)
-    made_models = models.of_jobs(session, job_ids)
-    query = select(Dataset.job_id, Dataset.id).where(Dataset.job_id.in_(job_ids))
-    datasets = {row.job_id: row.id for row in session.execute(query)}
-    query = select(Evaluation.job_id, Evaluation.id).where(Evaluation.job_id.in_(job_ids))
-    evaluations = {row.job_id: row.id for row in session.execute(query)}
-    return {
-        job_id: Made(
-            made_losses.get(job_id),
-            made_models.get(job_id),
-            datasets.get(job_id),
-            evaluations.get(job_id),
-        )
-        for job_id in job_ids
-    }
+def of_jobs(session: Session, jobs: Sequence[Job]) -> dict[str, Made]:
+    """What each of the jobs made, by its id; a data set stands here before it is ready, too."""
+    made = {job.id: Made() for job in jobs}
+    for kind, (table, name) in _MAKES.items():
+        ids = [job.id for job in jobs if job.type == kind]
+        if ids:
+            query = select(Job.id, table.id).join(table, table.job_id == Job.id)
+            for job_id, found in session.execute(query.where(Job.id.in_(ids))):
+                made[job_id] = Made(**{name: found})
+    return made

@@ -22,7 +22,6 @@ add_trained = _losses.add_trained
 add_imported = _losses.add_imported
 get = _losses.get
 referenced = _losses.referenced
-of_jobs = _losses.of_jobs
 list_losses = _losses.page
 rename = _losses.rename
 files = _losses.files

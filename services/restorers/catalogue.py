@@ -17,7 +17,6 @@ add_trained = _models.add_trained
 add_imported = _models.add_imported
 get = _models.get
 referenced = _models.referenced
-of_jobs = _models.of_jobs
 list_models = _models.page
 rename = _models.rename
 files = _models.files

@@ -18,8 +18,15 @@ def dataset(add_dataset: Callable[..., Dataset]) -> Dataset:
 
 
 @pytest.fixture
-def evaluation(job_id: str, add_evaluation: Callable[[str], Evaluation]) -> Evaluation:
-    return add_evaluation(job_id)
+def evaluation(
+    client: TestClient,
+    model: Model,
+    dataset: Dataset,
+    add_evaluation: Callable[[str], Evaluation],
+) -> Evaluation:
+    wanted = {"type": "evaluation", "model_ids": [model.id], "dataset_id": dataset.id}
+    job: dict[str, Any] = client.post("/v1/jobs", json=wanted).json()
+    return add_evaluation(job["id"])
 
 
 def test_a_job_is_stored_with_the_task_of_its_models(

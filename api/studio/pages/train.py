@@ -527,7 +527,7 @@ def _time_of_preset(chosen: _Choice, preset: Preset, session: Session, caller: C
 
 
 def _described(session: Session, job: Job) -> JobOut:
-    made = results.of_jobs(session, [job.id])[job.id]
+    made = results.of_jobs(session, [job])[job.id]
     return JobOut.of(job, made=made, queue_position=None, eta_seconds=None, max_attempts=0)
 
 

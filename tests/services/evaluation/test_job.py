@@ -130,7 +130,7 @@ def test_its_row_sums_up_what_the_artifact_has(
     run(installation, job, recording())
     report = published(installation, job)
     with installation.database.read() as session:
-        made = results.of_jobs(session, [job.id])[job.id].evaluation_id
+        made = results.of_jobs(session, [job])[job.id].evaluation_id
         assert made is not None
         row = catalogue.get(session, made, LOCAL)
         with pytest.raises(NotFoundError):

@@ -17,7 +17,7 @@ from services.database.schema import Dataset, DatasetImage, Job, Loss, Model, no
 from services.datasets.catalogue import image_key
 from services.images import catalogue as images
 from services.installation import Installation
-from services.jobs import queries
+from services.jobs import queries, results
 from services.jobs.execution import COMPUTATIONS
 from services.jobs.submission import submit
 from services.losses import catalogue as losses
@@ -109,7 +109,8 @@ def trained(installation: Installation, recording: Any, **spec: Any) -> tuple[Jo
     with installation.database.write() as session:
         publish(session, session.get_one(Job, job.id))
     with installation.database.read() as session:
-        (model_id,) = models.of_jobs(session, [job.id]).values()
+        model_id = results.of_jobs(session, [job])[job.id].model_id
+        assert model_id is not None
         return job, models.get(session, model_id, LOCAL)
 
 
