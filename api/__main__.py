@@ -8,7 +8,7 @@ def main() -> None:
     """Serve until told to stop."""
     # Hardly anything that a start makes is garbage, and to look for it took a quarter of the start.
     gc.disable()
-    from api.server import serve
+    from api.server import collect_seldom, prepare
     from services import telemetry
     from services.errors import ServiceError
     from services.installation import Installation
@@ -21,7 +21,9 @@ def main() -> None:
         telemetry.start("api")
         installation = Installation.open(settings)
         try:
-            serve(installation)
+            server = prepare(installation)
+            collect_seldom()
+            server.run()
         finally:
             installation.close()
             telemetry.stop()

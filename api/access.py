@@ -55,26 +55,12 @@ class Guard:
         if _is_guarded(scope):
             try:
                 caller = await anyio.to_thread.run_sync(self._admit, scope)
-                scope.setdefault("state", {})["caller"] = caller
-            except UnauthenticatedError as error:
-                if _is_page(scope):
-                    query = scope["query_string"].decode("latin-1")
-                    place = quote(f"{scope['path']}{query and f'?{query}'}", safe="/")
-                    answer = RedirectResponse(f"/login?next={place}", status_code=303)
-                    await answer(scope, receive, send)
-                else:
-                    await refuse(scope, error, receive, send)
+            except (ServiceError, *DATABASE_FAULTS) as error:
+                # With its traceback it would hold itself, this call and the body that nobody
+                # reads, until the garbage collector comes.
+                await _turn_away(scope, error.with_traceback(None), receive, send)
                 return
-            except ServiceError as error:
-                await refuse(scope, error, receive, send)
-                return
-            except DATABASE_FAULTS as error:  # the framework's handlers lie further inside
-                if scope["type"] == "websocket":
-                    await receive()
-                    await send({"type": "websocket.close", "code": 1013})
-                else:
-                    await database_problem(scope, error)(scope, receive, send)
-                return
+            scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Caller:
@@ -147,6 +133,21 @@ def _is_page(scope: Scope) -> bool:
         and not scope["path"].startswith(PROTECTED)
         and "text/html" in Headers(scope=scope).get("accept", "")
     )
+
+
+async def _turn_away(scope: Scope, error: Exception, receive: Receive, send: Send) -> None:
+    if isinstance(error, UnauthenticatedError) and _is_page(scope):
+        query = scope["query_string"].decode("latin-1")
+        place = quote(f"{scope['path']}{query and f'?{query}'}", safe="/")
+        answer = RedirectResponse(f"/login?next={place}", status_code=303)
+        await answer(scope, receive, send)
+    elif isinstance(error, ServiceError):
+        await refuse(scope, error, receive, send)
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1013})
+    else:  # the framework's handlers lie further inside
+        await database_problem(scope, error)(scope, receive, send)
 
 
 async def refuse(scope: Scope, error: ServiceError, receive: Receive, send: Send) -> None:

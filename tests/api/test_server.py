@@ -1,5 +1,6 @@
 """`python -m api`: how it starts, where it listens, how it stops, and what it never loads."""
 
+import gc
 import os
 import platform
 import signal
@@ -15,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from api.server import MIDDLE_COLLECTIONS
 from services import keys
 from services.installation import Installation
 from services.settings import Settings
@@ -32,11 +34,11 @@ def free_port() -> int:
 def start(installation: Installation, tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(**changes: object) -> subprocess.Popen[bytes]:
+    def begin(*program: str, **changes: object) -> subprocess.Popen[bytes]:
         settings: Settings = installation.settings.model_copy(update=changes)
         with (tmp_path / "api.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "api"],
+                [sys.executable, *(program or ("-m", "api"))],
                 env=os.environ | settings.environment(),
                 cwd=tmp_path,
                 stderr=log,
@@ -134,6 +136,43 @@ def test_it_keeps_no_memory_of_files_that_were_uploaded(start: Start) -> None:
     assert psutil.Process(process.pid).memory_full_info().uss - before < 12e6
 
 
+NEVER_COLLECTING = """
+import api.server
+from api.__main__ import main
+api.server.collect_seldom = lambda: None
+api.server.LOOK_SECONDS = 3600
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "times", "with_key", "status"),
+    [
+        (b"\xff\xd8\xff" + bytes(5_000_000), 20, False, 422),
+        (bytes(60_000), 250, True, 401),  # 60 kB of each stayed while its refusal held itself
+    ],
+)
+def test_what_was_sent_and_refused_is_no_garbage(
+    start: Start, installation: Installation, file: bytes, times: int, with_key: bool, status: int
+) -> None:
+    if with_key:
+        with installation.database.write() as session:
+            keys.create(session, name="root", owner="local", scopes=["admin"])
+    port = free_port()
+    process = start("-c", NEVER_COLLECTING, port=port)
+    url = f"http://127.0.0.1:{port}"
+    await_answer(process, url)
+
+    def send(times: int) -> int:
+        for _ in range(times):
+            answer = httpx.post(f"{url}/v1/images", files={"file": ("a.jpg", file)})
+            assert answer.status_code == status
+        return int(psutil.Process(process.pid).memory_full_info().uss)
+
+    before = send(5)
+    assert send(times) - before < 7e6
+
+
 def test_importing_the_application_is_quick_and_loads_no_torch() -> None:
     script = (
         "import sys, time; start = time.process_time(); import api.app, api.server\n"
@@ -147,18 +186,92 @@ def test_importing_the_application_is_quick_and_loads_no_torch() -> None:
     assert float(output[0]) < 3  # about 1 on an idle machine
 
 
-def test_the_garbage_collector_seldom_goes_through_all_that_the_server_holds() -> None:
-    script = (
-        "import gc; gc.disable()\n"
-        "from api.server import _collect_seldom\n"
-        "kept = [[] for _ in range(1000)]; _collect_seldom()\n"
-        "assert gc.isenabled() and gc.get_freeze_count() > 1000\n"
-        "full = gc.get_stats()[2]['collections']\n"
-        "held = [[] for _ in range(1_000_000)]\n"
-        "print(gc.get_stats()[1]['collections'], gc.get_stats()[2]['collections'] - full)"
-    )
+def printed(script: str, settings: Settings | None = None) -> list[int]:
+    """The numbers that a process prints."""
+    environment = os.environ | (settings.environment() if settings else {})
     output = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert int(output[0]) > 100
-    assert int(output[1]) == 0  # 8 by the defaults
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, env=environment
+    ).stdout
+    return [int(each) for each in output.split()]
+
+
+def test_the_garbage_collector_begins_when_the_server_runs(installation: Installation) -> None:
+    script = """
+import gc, api.__main__, api.server
+
+def prepare(installation, ready=api.server.prepare):
+    print(int(gc.isenabled()))
+    return ready(installation)
+
+def run(server):
+    print(int(gc.isenabled()), gc.get_threshold()[2], gc.get_freeze_count())
+
+api.server.prepare, api.server.Server.run = prepare, run
+api.__main__.main()
+"""
+    before, enabled, middle_collections, frozen = printed(script, installation.settings)
+    assert (before, enabled) == (0, 1)
+    assert middle_collections == MIDDLE_COLLECTIONS
+    assert frozen > 100_000
+
+
+def test_the_garbage_collector_seldom_goes_through_all_that_the_server_holds() -> None:
+    script = """
+import gc
+gc.disable()
+from api.server import collect_seldom
+collect_seldom()
+full = gc.get_stats()[2]["collections"]
+held = [[] for _ in range(1_000_000)]
+print(gc.get_stats()[1]["collections"], gc.get_stats()[2]["collections"] - full)
+"""
+    middle_collections, full_collections = printed(script)
+    young, middle, _ = gc.get_threshold()
+    assert middle_collections > 500_000 / (young * middle)
+    assert full_collections == 0  # 8 by the defaults
+
+
+@pytest.mark.parametrize(
+    ("page", "megabytes", "collections"),
+    [("b'page' * (1 << 18)", 80, range(3, 6)), ("[[] for _ in range(10_000)]", 40, range(18, 25))],
+)
+def test_garbage_of_what_was_held_for_long_is_bounded(
+    page: str, megabytes: int, collections: range
+) -> None:
+    script = f"""
+import asyncio, gc, psutil
+from api import server
+
+def resident():
+    return psutil.Process().memory_info().rss >> 20
+
+def collections():
+    return gc.get_stats()[2]["collections"]
+
+async def grow():
+    bound = asyncio.create_task(server.bound_garbage())
+    await asyncio.sleep(0.01)
+    before, full, most = resident(), collections(), 0
+    for _ in range(300):
+        page = [{page}]
+        page.append(page)
+        await asyncio.sleep(0.003)
+        most = max(most, resident())
+    print(most - before, collections() - full)
+    held = [{page} for _ in range(300)]
+    await asyncio.sleep(0.5)
+    full = collections()
+    await asyncio.sleep(0.5)
+    print(resident() - before, collections() - full)
+
+gc.disable()
+gc.freeze()
+server.LOOK_SECONDS = 0.001
+server._return_large_blocks()
+asyncio.run(grow())
+"""
+    most, of_garbage, held, of_held = printed(script)
+    assert most < megabytes  # as much as is held below, unless garbage is found
+    assert of_garbage in collections
+    assert held > 200
+    assert of_held == 0
