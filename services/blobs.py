@@ -207,7 +207,13 @@ class Blobs:
 
     def _range(self, key: str, start: int, length: int) -> bytes:
         if self.folder is None:
-            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+            try:
+                return bytes(obstore.get_range(self._store, key, start=start, length=length))
+            except ObjectStoreError:  # which also says that there is nothing from there on
+                size = self.size(key)
+                if size is None or size > start:
+                    raise
+                return b""
         with (self.folder / key).open("rb") as file:
             file.seek(start)
             return file.read(length)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from services.blobs import BlobDamagedError, BlobMissingError, BlobUnreadableError
+from services.blobs import BlobDamagedError, BlobMissingError
 from services.errors import DiskFullError, DivergedError, ServiceError, StorageError
 from services.files import is_disk_full
 
@@ -65,13 +65,12 @@ def _describe_foreign(error: BaseException) -> dict[str, Any]:
         )
     if is_disk_full(error):
         return failure("disk_full", "the disk is full: free some space, then retry", retryable=True)
-    cure = "upload it again, or take it from a backup"
-    if isinstance(error, BlobUnreadableError):  # the disk may come back
-        message = f"the stored file {error} cannot be read: if a retry fails as well, {cure}"
-        return failure("internal", message, retryable=True)
     if isinstance(error, (BlobMissingError, BlobDamagedError)):
-        message = f"the stored file {error} is missing or damaged: {cure}"
-        return failure("internal", message, retryable=False)
+        message = (
+            f"the stored file {error} is missing or damaged: take it from a backup and retry, or "
+            "upload it again"
+        )
+        return failure("internal", message, retryable=True)
     return failure(
         "internal",
         f"the computation stopped on an unexpected error ({type(error).__name__}); "

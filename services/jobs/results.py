@@ -33,7 +33,8 @@ def of_jobs(session: Session, jobs: Sequence[Job]) -> dict[str, Made]:
     for kind, (table, name) in _MAKES.items():
         ids = [job.id for job in jobs if job.type == kind]
         if ids:
-            query = select(Job.id, table.id).join(table, table.job_id == Job.id)
-            for job_id, found in session.execute(query.where(Job.id.in_(ids))):
-                made[job_id] = Made(**{name: found})
+            query = select(table.job_id, table.id).where(table.job_id.in_(ids))
+            for job_id, found in session.execute(query):
+                if job_id is not None:
+                    made[job_id] = Made(**{name: found})
     return made

@@ -232,14 +232,18 @@ print(gc.get_stats()[1]["collections"], gc.get_stats()[2]["collections"] - full)
 
 
 @pytest.mark.parametrize(
-    ("page", "megabytes", "collections"),
-    [("b'page' * (1 << 18)", 80, range(3, 6)), ("[[] for _ in range(10_000)]", 40, range(18, 25))],
+    ("page", "megabytes", "collections", "later"),
+    [
+        ("b'page' * (1 << 18)", 80, range(3, 6), range(1)),
+        ("[[] for _ in range(10_000)]", 40, range(18, 25), range(18, 25)),
+    ],
 )
 def test_garbage_of_what_was_held_for_long_is_bounded(
-    page: str, megabytes: int, collections: range
+    page: str, megabytes: int, collections: range, later: range
 ) -> None:
     script = f"""
-import asyncio, gc, psutil
+import asyncio, errno, gc, psutil
+from unittest.mock import patch
 from api import server
 
 def resident():
@@ -248,21 +252,34 @@ def resident():
 def collections():
     return gc.get_stats()[2]["collections"]
 
-async def grow():
-    bound = asyncio.create_task(server.bound_garbage())
-    await asyncio.sleep(0.01)
-    before, full, most = resident(), collections(), 0
+async def leave_garbage():
+    full, most = collections(), 0
     for _ in range(300):
         page = [{page}]
         page.append(page)
         await asyncio.sleep(0.003)
         most = max(most, resident())
-    print(most - before, collections() - full)
+    return most, collections() - full
+
+def refuse(process):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+async def grow():
+    bound = asyncio.create_task(server.bound_garbage())
+    await asyncio.sleep(0.01)
+    before = resident()
+    with patch("psutil.Process.memory_info", refuse):
+        await asyncio.sleep(0.01)
+    most, found = await leave_garbage()
+    print(most - before, found)
     held = [{page} for _ in range(300)]
     await asyncio.sleep(0.5)
     full = collections()
     await asyncio.sleep(0.5)
     print(resident() - before, collections() - full)
+    held.clear()
+    await asyncio.sleep(0.01)
+    print((await leave_garbage())[1])
 
 gc.disable()
 gc.freeze()
@@ -270,8 +287,9 @@ server.LOOK_SECONDS = 0.001
 server._return_large_blocks()
 asyncio.run(grow())
 """
-    most, of_garbage, held, of_held = printed(script)
+    most, of_garbage, held, of_held, after_it = printed(script)
     assert most < megabytes  # as much as is held below, unless garbage is found
     assert of_garbage in collections
     assert held > 200
     assert of_held == 0
+    assert after_it in later

@@ -63,12 +63,13 @@ def test_a_range_is_streamed_in_chunks(blobs: Blobs) -> None:
     assert b"".join(chunks) == bytes(range(10, 35))
 
 
+@pytest.mark.parametrize("left", [25, 20], ids=["within a chunk", "between two"])
 @pytest.mark.parametrize("location", ["folder", "bucket"])
 def test_a_file_that_has_lost_its_end_is_not_streamed_as_whole(
-    tmp_path: Path, location: str
+    tmp_path: Path, location: str, left: int
 ) -> None:
     blobs = Blobs("memory:///" if location == "bucket" else tmp_path)
-    blobs.put("images/a", bytes(25))
+    blobs.put("images/a", bytes(left))
     chunks = blobs.stream("images/a", length=30, chunk=20)
     assert len(next(chunks)) == 20
     with pytest.raises(BlobDamagedError, match="images/a") as raised:

@@ -299,9 +299,9 @@ def test_an_upload_that_has_lost_the_end_of_a_part_fails_and_goes_on_from_a_back
     assert desk.run(dataset).ready is None
     assert desk.job(dataset).error == {
         "code": "internal",
-        "message": f"the stored file {parts[place]} is missing or damaged: upload it again, or "
-        "take it from a backup",
-        "retryable": False,
+        "message": f"the stored file {parts[place]} is missing or damaged: take it from a backup "
+        "and retry, or upload it again",
+        "retryable": True,
     }
     installation.blobs.put(parts[place], backup)
     with installation.database.write() as session:
@@ -317,7 +317,7 @@ def test_an_upload_that_the_disk_cannot_read_may_be_retried(
     assert desk.run(dataset).ready is None
     error = desk.job(dataset).error
     assert (error["code"], error["retryable"]) == ("internal", True)
-    assert f"the stored file {parts[0]} cannot be read" in error["message"]
+    assert f"the stored file {parts[0]} is missing or damaged" in error["message"]
 
 
 def test_an_import_whose_files_were_swept_begins_anew(

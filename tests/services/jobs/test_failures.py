@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from services.blobs import BlobDamagedError, BlobMissingError, BlobUnreadableError
+from services.blobs import BlobDamagedError, BlobMissingError
 from services.errors import BadInputError, DiskFullError, DivergedError, StorageError
 from services.jobs.failures import DeadlineExceededError, describe
 
@@ -20,9 +20,8 @@ class OutOfMemoryError(RuntimeError):
         (DivergedError("the loss is not finite"), "diverged", False),
         (DiskFullError("no space"), "disk_full", True),
         (StorageError("no permission"), "internal", True),
-        (BlobMissingError("uploads/ds_1/0-a"), "internal", False),
-        (BlobDamagedError("uploads/ds_1/0-a"), "internal", False),
-        (BlobUnreadableError("uploads/ds_1/0-a"), "internal", True),
+        (BlobMissingError("uploads/ds_1/0-a"), "internal", True),
+        (BlobDamagedError("uploads/ds_1/0-a"), "internal", True),
         (OSError(errno.ENOSPC, "no space"), "disk_full", True),
         (BadInputError("seed too small"), "bad_input", False),
         (MemoryError(), "out_of_memory", True),
