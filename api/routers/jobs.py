@@ -1,6 +1,6 @@
 """`/v1/jobs`: submit, look at, change and steer jobs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Path, Request, Response
@@ -119,6 +119,7 @@ def delete_job(job_id: JobId, caller: Writer, installed: Installed) -> DeletedOu
 
 
 STEERING = documented(404, 409)
+TAKING_UP = documented(404, 409, 507)
 
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", responses=STEERING)
@@ -135,7 +136,7 @@ def pause_job(job_id: JobId, caller: Writer, shared: Shared, background: Backgro
     return _steer(requests.pause, job_id, caller, shared, background)
 
 
-@router.post("/{job_id}/resume", operation_id="resume_job", responses=STEERING)
+@router.post("/{job_id}/resume", operation_id="resume_job", responses=TAKING_UP)
 def resume_job(
     job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks
 ) -> JobOut:
@@ -151,21 +152,21 @@ def finish_job(
     return _steer(requests.finish, job_id, caller, shared, background)
 
 
-@router.post("/{job_id}/retry", operation_id="retry_job", responses=STEERING)
+@router.post("/{job_id}/retry", operation_id="retry_job", responses=TAKING_UP)
 def retry_job(job_id: JobId, caller: Writer, shared: Shared, background: BackgroundTasks) -> JobOut:
     """Queue a failed or canceled job again, from its last checkpoint."""
     return _steer(requests.retry, job_id, caller, shared, background)
 
 
 def _steer(
-    act: Callable[[Session, str, Caller], Job],
+    request: requests.Request,
     job_id: str,
     caller: Caller,
     shared: Runtime,
     background: BackgroundTasks,
 ) -> JobOut:
     with shared.installation.database.write() as session:
-        row = act(session, job_id, caller)
+        row = requests.ask(session, shared.installation.blobs, request, job_id, caller)
         if row.state == State.QUEUED:
             background.add_task(shared.announcements.announce, row.id, row.type)
         (job,) = described(session, [row], shared)

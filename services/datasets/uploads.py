@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from services import keys, quotas
 from services.access import Caller
+from services.blobs import Blobs
 from services.database import hold
 from services.database.schema import Dataset, DatasetPart, Job, now
 from services.datasets import catalogue
@@ -33,7 +34,8 @@ def create(
     """A new data set, and the job that imports it, unless its archive is still to come.
 
     Raises: TooLargeError, DiskFullError or QuotaExceededError for an archive that the server will
-    not hold; BadInputError for a folder that it may not read.
+    not hold; BadInputError for a folder that it may not read, and DiskFullError where there is no
+    room for its pictures.
     """
     settings = installation.settings
     match source:
@@ -66,7 +68,9 @@ def create(
     )
     session.add(dataset)
     session.flush()
-    return dataset, _import(session, dataset, caller) if isinstance(source, Folder) else None
+    if isinstance(source, Upload):
+        return dataset, None
+    return dataset, _import(session, installation.blobs, dataset, caller)
 
 
 def upload(session: Session, dataset_id: str, caller: Caller) -> Dataset:
@@ -100,8 +104,8 @@ def append(
     Nothing replaces what is kept: of two that send the same part one is refused.
 
     Raises: ConflictError naming the right offset; TooLargeError for more bytes than announced;
-    QuotaExceededError for more than the owner may store; UnauthenticatedError once the caller's
-    key is revoked.
+    QuotaExceededError for more than the owner may store; DiskFullError if there is no room;
+    UnauthenticatedError once the caller's key is revoked.
     """
     blobs = installation.blobs
 
@@ -131,13 +135,14 @@ def append(
             # A part of no bytes at the end asks for an import that was deleted.
             whole = dataset.received == dataset.size and dataset.ready is None
             begins = whole and not dataset.job_id
-            return dataset, _import(session, dataset, caller) if begins else None
+            return dataset, _import(session, blobs, dataset, caller) if begins else None
     except ServiceError:
         blobs.delete(blob)
         raise
 
 
-def _import(session: Session, dataset: Dataset, caller: Caller) -> Job:
+def _import(session: Session, blobs: Blobs, dataset: Dataset, caller: Caller) -> Job:
+    blobs.check_free()
     job = submit(
         session,
         DatasetImport(dataset_id=dataset.id),

@@ -5,16 +5,16 @@ before the job is there. Always in the order of names, so that two submits that 
 never wait for each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import BigInteger, cast, or_, select
 from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.database import hold
-from services.database.schema import DatasetImage, Image, Loss, Model
+from services.database.schema import DatasetImage, Loss, Model
 from services.datasets import catalogue as datasets
 from services.datasets.spec import DatasetImport
 from services.errors import BadInputError, NotFoundError, Problem
@@ -27,7 +27,7 @@ from services.phase1.recipe import DiscriminatorTraining, check_seed_size
 from services.phase2 import objective
 from services.phase2.recipe import RestorationTraining, RestorerPlan, check_accord
 from services.phase2.tasks import AnyTask
-from services.restoration.size import check_size
+from services.restoration.size import check_size, largest
 from services.restoration.spec import Restoration
 from services.restorers import catalogue as models
 from services.restorers.networks import NETWORK
@@ -111,14 +111,25 @@ def _check_restoration(session: Session, spec: Restoration, caller: Caller) -> N
     scale = NETWORK.validate_python(model.manifest["network"]).scale
     if spec.dataset_id is not None:
         datasets.referenced(session, spec.dataset_id, caller, "/dataset_id")
-        # There may be a hundred thousand, and others wait to write: no more of them than is needed.
-        columns = select(DatasetImage.name, DatasetImage.width, DatasetImage.height)
-        mine = columns.where(DatasetImage.dataset_id == spec.dataset_id)
-        for name, width, height in session.execute(mine.order_by(DatasetImage.position)):
-            _check_result(spec, scale, name, (width, height), "/dataset_id")
+        _check_pictures(session, spec, scale, spec.dataset_id)
     if spec.image_ids is not None:
         for pointer, image in _held_images(session, spec.image_ids, "/image_ids", caller):
             _check_result(spec, scale, image.name, (image.width, image.height), pointer)
+
+
+def _check_pictures(session: Session, spec: Restoration, scale: int, dataset_id: str) -> None:
+    """Of a data set: there may be a hundred thousand, and others wait to write.
+
+    So the database looks for the first that is too large.
+    """
+    pixels, side = largest(scale, spec.format)
+    width, height = DatasetImage.width, DatasetImage.height
+    too_large = or_(cast(width, BigInteger) * height > pixels, width > side, height > side)
+    query = select(DatasetImage.name, width, height).where(
+        DatasetImage.dataset_id == dataset_id, too_large
+    )
+    for first in session.execute(query.order_by(DatasetImage.position).limit(1)):
+        _check_result(spec, scale, first.name, (first.width, first.height), "/dataset_id")
 
 
 def _check_result(
@@ -198,20 +209,12 @@ def _check_import(session: Session, spec: DatasetImport, caller: Caller) -> None
 
 def _held_images(
     session: Session, image_ids: tuple[str, ...], pointer: str, caller: Caller
-) -> list[tuple[str, Image]]:
+) -> list[tuple[str, images.Listed]]:
     """The images in the order of the spec, held, each with the JSON pointer to its id."""
-    found = list(_images(session, image_ids, pointer, caller))
-    for digest in sorted({image.digest for _, image in found}):
-        hold(session, digest)
-    return list(_images(session, image_ids, pointer, caller))
-
-
-def _images(
-    session: Session, image_ids: tuple[str, ...], pointer: str, caller: Caller
-) -> Iterator[tuple[str, Image]]:
-    for position, image_id in enumerate(image_ids):
-        place = f"{pointer}/{position}"
-        yield place, images.referenced(session, image_id, caller, place)
+    found = images.all_referenced(session, image_ids, caller, pointer)
+    _hold_all(session, *(image.digest for image in found))
+    found = images.all_referenced(session, image_ids, caller, pointer)
+    return [(f"{pointer}/{place}", image) for place, image in enumerate(found)]
 
 
 def _hold_all(session: Session, *names: str | None) -> None:

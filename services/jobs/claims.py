@@ -128,8 +128,18 @@ def fail(session: Session, held: Claim, error: dict[str, Any]) -> Job:
     return job
 
 
-def release(session: Session, held: Claim, *, lost: bool, max_attempts: int) -> Job | None:
+def release(
+    session: Session,
+    held: Claim,
+    *,
+    lost: bool,
+    max_attempts: int,
+    unless_renewed: bool = False,
+) -> Job | None:
     """End the attempt without a result; None if it has ended before.
+
+    With `unless_renewed`, for who knows of its death by the end of its lease alone, None too if
+    the lease has not run out: since the caller looked, it has shown a sign of life.
 
     What was asked of the job is settled: it ends `canceled` or `paused`. Otherwise it goes
     back into the queue, or fails once `max_attempts` attempts in a row were lost without a
@@ -137,6 +147,8 @@ def release(session: Session, held: Claim, *, lost: bool, max_attempts: int) -> 
     """
     job = session.get(Job, held.job_id, with_for_update=True, populate_existing=True)
     if job is None or job.token != held.token or job.state not in HELD:
+        return None
+    if unless_renewed and job.lease_expires is not None and job.lease_expires > now():
         return None
     values = _ended(held)
     if lost:

@@ -29,9 +29,16 @@ def take_back(installation: Installation, *, leases_count: bool = True) -> list[
     for row in held:
         claim = Claim(row.id, row.token)
         overdue = leases_count and row.lease_expires is not None and row.lease_expires <= moment
-        if overdue or (row.lease_host == this_host() and locks.is_dead(claim)):
+        gone = row.lease_host == this_host() and locks.is_dead(claim)
+        if overdue or gone:
             with installation.database.write() as session:
-                job = claims.release(session, claim, lost=True, max_attempts=settings.max_attempts)
+                job = claims.release(
+                    session,
+                    claim,
+                    lost=True,
+                    max_attempts=settings.max_attempts,
+                    unless_renewed=not gone,
+                )
             if job is not None:
                 with logs.about(job_id=job.id, request_id=job.request_id):
                     _log.warning("job %s lost its process; it is now %s", job.id, job.state)

@@ -7,6 +7,7 @@ the request is settled at once.
 An action whose effect stands already, such as a second cancel, returns the job as it is.
 """
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sqlalchemy import delete as delete_rows
@@ -23,6 +24,19 @@ from services.jobs.admission import admit
 from services.jobs.claims import Claim
 from services.jobs.lifecycle import TERMINAL, State
 from services.jobs.specs import FINISHABLE, spec_of
+
+Request = Callable[[Session, str, Caller], Job]
+
+
+def ask(session: Session, blobs: Blobs, request: Request, job_id: str, caller: Caller) -> Job:
+    """Make one of the requests below, as a person does.
+
+    Raises: DiskFullError where less disk is free than must stay so and the job would be taken up
+    again. Those that end it, which frees some, are heard all the same.
+    """
+    if request in (resume, retry):
+        blobs.check_free()
+    return request(session, job_id, caller)
 
 
 def cancel(session: Session, job_id: str, caller: Caller) -> Job:

@@ -67,7 +67,7 @@ class JobRun:
 
         self._renewed = self._stepped = self._checked = time.monotonic()
         self._progress_stored = 0.0
-        self._checkpoint_number = 0
+        self._checkpoint_number = self._sample_number = 0
         self._asked_to_save = False  # at the last poll
         self._told_of_disk = -math.inf
         job = self._write_patiently()
@@ -185,21 +185,44 @@ class JobRun:
             self._latest_values = self._latest_values | finite
 
     def sample(self, *, scale: int, step: int, kind: str, png: bytes) -> None:
-        """A picture to look at; one made again after a resume replaces the old."""
-        job_id = self.claim.job_id
-        stored = self._installation.blobs.put(f"samples/{job_id}/{scale}-{step}-{kind}.png", png)
+        """A picture to look at; one made again after a resume replaces the old.
+
+        As checkpoints, each is a new file, and one that is replaced goes after the row's change:
+        an attempt that has lost its job, and does not know it yet, replaces nothing.
+        """
+        self._sample_number += 1
+        blobs, (job_id, token) = self._installation.blobs, (self.claim.job_id, self.claim.token)
+        stored = blobs.put(f"samples/{job_id}/{token}-{self._sample_number}-{kind}.png", png)
+        named: set[str] = set()  # by the row, so far
 
         def store(session: Session) -> None:
             place = {"job_id": job_id, "scale": scale, "step": step, "kind": kind}
             sample = session.scalar(select(JobSample).filter_by(**place))
             if sample is None:
-                sample = JobSample(id=new_id("smp"), **place, blob=stored.blob, created=now())
+                sample = JobSample(id=new_id("smp"), **place, created=now())
                 session.add(sample)
-            sample.size = stored.size
+            else:
+                named.add(sample.blob)
+            sample.blob, sample.size = stored.blob, stored.size
             content = {"sample_id": sample.id, "scale": scale, "step": step, "kind": kind}
             self._record(session, "sample", content)
 
-        self._write_patiently(store)
+        try:
+            self._write_patiently(store)
+        except StaleRunError:
+            self._discard_sample(stored.blob)
+            raise
+        blobs.delete_all(sorted(named - {stored.blob}))
+
+    def _discard_sample(self, key: str) -> None:
+        """Remove a picture that came too late: its job may have been deleted with all its files.
+
+        Unless a row names it: the commit went through before whose answer got lost.
+        """
+        with self._installation.database.read() as session:
+            is_named = session.scalar(select(JobSample.id).where(JobSample.blob == key))
+        if is_named is None:
+            self._installation.blobs.delete(key)
 
     def log(self, message: str) -> None:
         """A line for the job's event log."""

@@ -37,6 +37,11 @@ def submit(
             f"the deadline {deadline.isoformat()} has passed: give a later one, or none",
             problems=(Problem("/deadline", "has passed"),),
         )
+    # A full queue is told of before what the spec names is looked at, which may be much. What that
+    # holds is let go of: quotas are held last.
+    with session.begin_nested() as beforehand:
+        quotas.check_queue(session, caller)
+        beforehand.rollback()
     admitted = admit(session, spec, caller)
     quotas.check_queue(session, caller)
     quotas.check_storage(session, caller, 0)

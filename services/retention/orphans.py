@@ -15,16 +15,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from sqlalchemy import select
-
 from services.blobs import BlobDamagedError, BlobMissingError, Blobs, Entry
 from services.database import Database, hold
-from services.database.schema import Job, JobSample, Tally, now
+from services.database.schema import Tally, now
 from services.datasets import catalogue as datasets
 from services.errors import ConflictError, DiskFullError
 from services.images import catalogue as images
 from services.installation import Installation
-from services.jobs.lifecycle import TERMINAL
 from services.losses import catalogue as losses
 from services.restorers import catalogue as models
 from services.retention.references import FOLDERS, References
@@ -139,23 +136,9 @@ def _remove(
         case "datasets":
             freed = datasets.free(database, blobs, [_stem(each.key) for each in entries])
             return [each for each in entries if _stem(each.key) in freed]
-        case "samples":
-            return [each for each in entries if _free_sample(database, blobs, each.key)]
         case _:  # no later attempt or upload gives a file such a name again
             blobs.delete_all([each.key for each in entries])
             return entries
-
-
-def _free_sample(database: Database, blobs: Blobs, key: str) -> bool:
-    """Remove a sample unless its job has been retried, which makes one of the same name."""
-    with database.write() as session:
-        job = session.get(Job, key.split("/")[1], with_for_update=True)
-        if job is not None and job.state not in TERMINAL:
-            return False
-        if session.scalar(select(JobSample.id).where(JobSample.blob == key).limit(1)):
-            return False
-        blobs.delete(key)
-        return True
 
 
 def _folder(key: str) -> str:

@@ -3,10 +3,11 @@
 So a crash leaves both or neither: no end of a job goes untold, and none is told that was not.
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services.database.schema import (
@@ -24,11 +25,15 @@ from services.ids import new_id
 Event = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 PING = "webhook.ping"
+# Messages of one webhook. No quota counts them, and each may hold as much as its job's spec does.
+KEPT = 1000
 
 _SHOWN = (
     *("id", "type", "name", "state", "spec", "attempt", "priority", "progress", "error"),
     *("checkpoint_at", "created", "queued", "started", "finished", "deadline", "run_seconds"),
 )
+
+_log = logging.getLogger(__name__)
 
 
 def tell_end(session: Session, job: Job) -> None:
@@ -49,7 +54,7 @@ def tell_end(session: Session, job: Job) -> None:
 
 
 def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) -> WebhookDelivery:
-    """A message to one webhook, to be sent at once."""
+    """A message to one webhook, to be sent at once; its oldest beyond KEPT is forgotten for it."""
     moment = now()
     delivery = WebhookDelivery(
         id=new_id("msg"),
@@ -62,7 +67,29 @@ def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) ->
         created=moment,
     )
     session.add(delivery)
+    _forget_oldest(session, webhook)
     return delivery
+
+
+def _forget_oldest(session: Session, webhook: Webhook) -> None:
+    messages = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == webhook.id)
+    newest_beyond = messages.order_by(WebhookDelivery.id.desc()).offset(KEPT).limit(1)
+    last = session.scalar(newest_beyond)
+    if last is None:
+        return
+    # Those that others have in hand are left to the next message: nobody waits in a circle.
+    free = messages.where(WebhookDelivery.id <= last).with_for_update(skip_locked=True)
+    forgotten = session.scalars(
+        delete(WebhookDelivery)
+        .where(WebhookDelivery.id.in_(free))
+        .returning(WebhookDelivery.state),
+        execution_options={"synchronize_session": False},
+    )
+    if waiting := sum(state == "pending" for state in forgotten):
+        _log.warning(
+            "webhook %s has more than %d messages: %d of the oldest will not arrive",
+            *(webhook.id, KEPT, waiting),
+        )
 
 
 def _describe(session: Session, job: Job) -> dict[str, Any]:

@@ -240,6 +240,21 @@ def test_a_job_is_not_taken_on_when_the_disk_is_full(
     assert (again.status_code, again.json()) == (202, first.json())
 
 
+def test_a_job_is_not_taken_up_again_when_the_disk_is_full_but_ended(
+    client: TestClient, installation: Installation, job_id: str, assert_problem
+) -> None:
+    url = f"/v1/jobs/{job_id}"
+    assert client.post(f"{url}/pause").json()["state"] == "paused"
+    installation.blobs._floor = 1 << 60
+    assert_problem(client.post(f"{url}/resume"), 507, "disk_full")
+    assert client.get(url).json()["state"] == "paused"
+    assert client.post(f"{url}/finish").json()["state"] == "queued"
+    assert client.post(f"{url}/cancel").json()["state"] == "canceled"
+    assert_problem(client.post(f"{url}/retry"), 507, "disk_full")
+    installation.blobs._floor = 0
+    assert client.post(f"{url}/retry").json()["state"] == "queued"
+
+
 def test_a_failed_job_says_why(client: TestClient, installation: Installation, job_id: str) -> None:
     error = {"code": "diverged", "message": "the loss is not finite", "retryable": False}
     progress = {"scale": 2, "scales": 8, "step": 5, "steps": 60, "fraction": 0.2, "metrics": {}}

@@ -1,10 +1,11 @@
 """A worker slot whose jobs stamp all that they write with the token of their attempt.
 
 Given `--slot` it is the slot, otherwise the job process. What a job does stands in its name:
-`steps=50 step_seconds=0.02 stubborn=1`.
+`steps=50 step_seconds=0.02 samples=5 stubborn=1`.
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -12,15 +13,18 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from services.database.schema import Artifact, Job, now
-from services.ids import new_id
+from services.database.schema import Job
 from services.installation import Installation
+from services.jobs import artifacts
 from services.jobs.run import JobRun
 from services.run import Canceled, Paused, Signal
 
 
 def stamp(installation: Installation, job: Job, run: JobRun) -> Callable[[Session, Job], None]:
-    """Note at each step which attempt made it; publish the notes, [[step, token], …]."""
+    """Note at each step which attempt made it; publish the notes, [[step, token], …].
+
+    With `samples`, the note of each step whose number that divides is a sample too.
+    """
     options = {name: float(value) for name, value in (word.split("=") for word in job.name.split())}
     steps = int(options["steps"])
     state = run.load_checkpoint()
@@ -30,6 +34,8 @@ def stamp(installation: Installation, job: Job, run: JobRun) -> Callable[[Sessio
         made.append([step, run.claim.token])
         run.metrics(scale=1, step=step, values={"token": float(run.claim.token)})
         run.progress(scale=1, scales=1, step=step, steps=steps)
+        if step % options.get("samples", math.inf) == 0:
+            run.sample(scale=1, step=step, kind="stamp", png=json.dumps(made[-1]).encode())
         asked = run.poll()
         if asked is Signal.CANCEL and "stubborn" not in options:
             raise Canceled
@@ -37,21 +43,11 @@ def stamp(installation: Installation, job: Job, run: JobRun) -> Callable[[Sessio
             run.save_checkpoint(json.dumps(made).encode())
         if asked is Signal.PAUSE:
             raise Paused
-    stored = installation.blobs.put(f"artifacts/{job.id}/stamps", json.dumps(made).encode())
+    key = artifacts.blob_key(job, "stamps")
+    stored = installation.blobs.put(key, json.dumps(made).encode())
 
     def publish(session: Session, job: Job) -> None:
-        session.add(
-            Artifact(
-                id=new_id("art"),
-                job_id=job.id,
-                kind="stamps",
-                media_type="application/json",
-                blob=stored.blob,
-                size=stored.size,
-                sha256=stored.sha256,
-                created=now(),
-            )
-        )
+        artifacts.publish(session, job, kind="stamps", media_type="application/json", file=stored)
 
     return publish
 

@@ -1,13 +1,14 @@
 """The disk is full: nothing is corrupt, new work is refused, the old goes on once there is room.
 
 Database, files and broker lie on one small disk in memory, which is filled to the last page:
-between two writes of a job, or by the job itself in the middle of one.
+between two writes of a job, or in the middle of one of a job's or of an upload's.
 """
 
 import io
 import os
 import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -16,8 +17,12 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
+from fastapi.testclient import TestClient
 
+from api.app import create_app
+from services import blobs as stores
 from services.database.schema import Image
+from services.installation import Installation
 from services.settings import Settings
 from tests.chaos.small_disk import SmallDisk
 
@@ -169,3 +174,73 @@ def test_a_full_disk_stops_nothing_for_good(
             scenario.violate(fault)
         for draft in disk.folder.rglob(".tmp-*"):
             scenario.violate(f"a draft was left: {draft.name}")
+
+
+class FillsDisk(io.BytesIO):
+    """The content of a file; the disk is full once the first half has been read."""
+
+    def __init__(self, content: bytes, disk: SmallDisk) -> None:
+        super().__init__(content)
+        self._disk = disk
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() == 0:
+            return super().read(len(self.getvalue()) // 2)
+        self._disk.fill()
+        return super().read(size)
+
+
+@pytest.mark.slow
+def test_an_upload_that_fills_the_disk_in_its_middle_is_refused_whole_and_can_be_sent_again(
+    installation: Installation, disk, figures, monkeypatch
+):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("a.png", picture(1))
+    replace_file = stores.replace_file
+
+    def fill_and_replace(path: Path, content: bytes, *, draft: str) -> None:
+        replace_file(path, FillsDisk(content, disk), draft=draft)
+
+    with (
+        figures("9", "disk full in the middle of an upload", 2) as scenario,
+        TestClient(
+            create_app(installation), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)
+        ) as client,
+    ):
+        wanted = {"name": "a", "source": {"kind": "upload", "size": len(archive.getvalue())}}
+        dataset_id = client.post("/v1/datasets", json=wanted).json()["id"]
+        content = f"/v1/datasets/{dataset_id}/content"
+        binary = {"Content-Type": "application/octet-stream", "Upload-Offset": "0"}
+
+        def send_picture() -> httpx.Response:
+            return client.post("/v1/images", files={"file": ("a.png", picture(0))})
+
+        def send_part() -> httpx.Response:
+            return client.patch(content, content=archive.getvalue(), headers=binary)
+
+        def kept() -> tuple[int, str]:
+            images = client.get("/v1/images").json()["data"]
+            return len(images), client.head(content).headers["Upload-Offset"]
+
+        for asked, send, accepted in (("a picture", send_picture, 201), ("a part", send_part, 204)):
+            before = kept()
+            files = set(installation.blobs.folder.rglob("*"))
+            with monkeypatch.context() as patched:
+                patched.setattr(stores, "replace_file", fill_and_replace)
+                answer = send()
+            if refusal(answer) != (507, "disk_full"):
+                scenario.violate(f"{asked} was answered {refusal(answer)}")
+            if "No space left on device" not in answer.text:
+                scenario.violate(f"{asked} was refused before it was written: {answer.text}")
+            if kept() != before:
+                scenario.violate(f"{asked} is shown, and was refused")
+            left = set(installation.blobs.folder.rglob("*")) - files
+            for each in left:
+                if each.is_file():
+                    scenario.violate(f"{asked} has left {each.name}")
+            disk.free()
+            if (again := send()).status_code != accepted:
+                scenario.violate(f"with room {asked} was answered {again.text}")
+        if kept() != (1, str(len(archive.getvalue()))):
+            scenario.violate(f"with room {kept()} were kept")

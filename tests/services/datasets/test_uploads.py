@@ -141,3 +141,24 @@ def test_nothing_is_uploaded_to_a_folders_data_set(desk, installation, tmp_path)
     assert dataset.source == {"kind": "folder", "location": str(tmp_path.resolve())}
     with pytest.raises(ConflictError, match="imported from a folder"):
         append(installation, dataset, 0, b"x")
+
+
+def test_no_import_begins_below_the_floor(desk, installation, tmp_path, encoded, zipped):
+    content = zipped({"a.png": encoded()})
+    dataset = desk.upload(content)
+    with installation.database.write() as session:
+        session.delete(session.get_one(Job, dataset.job_id))
+    desk.installation = replace(
+        installation, settings=Settings(home=tmp_path / "home", dataset_roots=str(tmp_path))
+    )
+    installation.blobs._floor = 1 << 60
+    with pytest.raises(DiskFullError, match="MDF_DISK_FLOOR_BYTES"):
+        desk.folder(tmp_path)
+    with pytest.raises(DiskFullError, match="MDF_DISK_FLOOR_BYTES"):
+        append(installation, dataset, len(content), b"")
+    with installation.database.read() as session:
+        assert [each.id for each in catalogue.list_datasets(session, LOCAL).items] == [dataset.id]
+        assert session.scalars(select(Job.id)).all() == []
+    installation.blobs._floor = 0
+    assert desk.folder(tmp_path).job_id is not None
+    assert append(installation, dataset, len(content), b"")[1] is not None

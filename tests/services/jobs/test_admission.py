@@ -4,15 +4,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event, update
 
 from services.access import LOCAL, Caller
-from services.database.schema import Dataset, Image, Job, Loss, Model
-from services.errors import BadInputError, ConflictError
+from services.database.schema import Dataset, DatasetImage, Image, Job, Loss, Model, now
+from services.errors import BadInputError, ConflictError, Problem
+from services.ids import new_id
 from services.images import catalogue as images
 from services.jobs import requests
 from services.jobs.specs import SPECS, spec_of
 from services.jobs.submission import submit
 from services.losses import catalogue as losses
+from services.restoration.size import check_size
 from services.restoration.spec import Restoration
 
 MANIFEST = {"task": {"kind": "jpeg"}, "layers": 5, "padding": "valid"}
@@ -30,6 +33,46 @@ def loss(installation) -> Loss:
         return losses.add_imported(
             session, caller=LOCAL, name="mine", manifest=MANIFEST, files=files
         )
+
+
+@pytest.fixture
+def add_images(installation):
+    """Add rows of small images; their ids."""
+
+    def add(owner: str, count: int) -> list[str]:
+        rows = [
+            Image(
+                id=new_id("img"),
+                owner=owner,
+                digest=f"{number:064x}",
+                blob=images.blob_key(f"{number:064x}"),
+                name=f"{number}.png",
+                width=96,
+                height=96,
+                size=100,
+                sha256="0" * 64,
+                source={},
+                created=now(),
+            )
+            for number in range(count)
+        ]
+        with installation.database.write() as session:
+            session.add_all(rows)
+        return [row.id for row in rows]
+
+    return add
+
+
+@pytest.fixture
+def statements(installation) -> list[str]:
+    """What the database is told from now on."""
+    told: list[str] = []
+
+    @event.listens_for(installation.database.engine, "before_cursor_execute")
+    def note(connection, cursor, statement, *_):
+        told.append(statement)
+
+    return told
 
 
 def ask(installation, caller: Caller = LOCAL, **spec: Any) -> Job:
@@ -107,6 +150,83 @@ def test_a_restoration_names_images_that_are_there(installation, model):
     with pytest.raises(BadInputError, match="there is no image img_0") as caught:
         ask(installation, **wanted)
     assert caught.value.problems[0].pointer == "/image_ids/0"
+
+
+def test_the_first_image_that_is_not_the_callers_is_pointed_to(installation, add_images):
+    anna = Caller("anna", frozenset({"write"}))
+    mine, others = add_images("anna", 3), add_images("eve", 1)
+    given = {"type": "discriminator_training", "task": {"kind": "sisr"}, "preset": "quick"}
+    for ids, place in (
+        ([*mine, *others, "img_0"], 3),
+        ([mine[1], "img_0", *others], 1),
+        ([*others, *mine], 0),
+    ):
+        with pytest.raises(BadInputError) as caught:
+            ask(installation, anna, seed_image_ids=ids, **given)
+        assert caught.value.message == f"there is no image {ids[place]}"
+        assert caught.value.problems == (Problem(f"/seed_image_ids/{place}", "no such image"),)
+    job = ask(installation, anna, seed_image_ids=mine[::-1], **given)
+    assert job.spec["seed_image_ids"] == mine[::-1]
+
+
+def test_listed_images_come_in_the_order_of_the_list_as_often_as_they_are_in_it(
+    installation, add_images
+):
+    first, second, third = add_images("anna", 3)
+    ids = [third, first, third, second]
+    with installation.database.read() as session:
+        listed = images.all_referenced(session, ids, LOCAL, "/image_ids")
+    assert [image.id for image in listed] == ids
+
+
+def test_many_images_are_looked_up_at_once(installation, model, add_images, statements):
+    ids = add_images(LOCAL.owner, 200)
+    wanted = {"type": "restoration", "model_id": model.id}
+    statements.clear()
+    with pytest.raises(BadInputError, match="there is no image img_0") as caught:
+        ask(installation, **wanted, image_ids=[*ids, "img_0"])
+    assert caught.value.problems[0].pointer == "/image_ids/200"
+    assert len(statements) < 15
+    statements.clear()
+    assert ask(installation, **wanted, image_ids=ids).spec["image_ids"] == ids
+    assert sum("FROM images" in each for each in statements) == 2  # before they are held, and then
+
+
+@pytest.mark.parametrize(
+    ("factor", "form", "sizes", "first"),
+    [
+        (1, "png", [(10_000, 10_000), (20_000, 5_000), (100_000_000, 1)], None),
+        (1, "png", [(9, 9), (10_000, 10_001), (9, 9), (90_000, 90_000)], 1),
+        (1, "png", [(9, 9), (9, 9), (90_000, 90_000)], 2),
+        (1, "jpeg", [(65_535, 9), (9, 65_535)], None),
+        (1, "jpeg", [(9, 65_536), (90_000, 90_000)], 0),
+        (1, "webp", [(16_383, 9), (16_384, 9), (9, 16_384)], 1),
+        (4, "png", [(2_500, 2_500), (9, 90_000)], None),
+        (4, "png", [(2_500, 2_501), (2_501, 2_500)], 0),
+        (4, "webp", [(4_095, 9), (9, 4_096), (4_096, 9)], 1),
+    ],
+)
+def test_the_first_picture_of_a_data_set_whose_result_would_be_too_large_is_named(
+    installation, add_dataset, add_model, factor, form, sizes, first
+):
+    model = add_model("edsr", scale=4, blocks=1, width=4) if factor > 1 else add_model()
+    dataset = add_dataset({f"{n}.png": np.full((4, 4, 3), n, np.uint8) for n in range(len(sizes))})
+    with installation.database.write() as session:
+        for position, (width, height) in enumerate(sizes):
+            row = update(DatasetImage).where(DatasetImage.position == position)
+            session.execute(row.values(width=width, height=height))
+    wanted = {"type": "restoration", "model_id": model.id, "dataset_id": dataset.id, "format": form}
+    if first is None:
+        for size in sizes:
+            check_size(size, factor, form)
+        assert ask(installation, **wanted).state == "queued"
+        return
+    with pytest.raises(BadInputError) as refused:
+        check_size(sizes[first], factor, form)
+    with pytest.raises(BadInputError) as caught:
+        ask(installation, **wanted)
+    assert caught.value.message == f"{first}.png: {refused.value.message}"
+    assert caught.value.problems == (Problem("/dataset_id", refused.value.message),)
 
 
 def test_what_a_waiting_job_uses_is_not_deleted(

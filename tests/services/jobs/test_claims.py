@@ -13,9 +13,9 @@ from services.jobs.run import JobRun
 LEASE = timedelta(seconds=30)
 
 
-def release(desk, claim, *, lost=True, max_attempts=5):
+def release(desk, claim, *, lost=True, max_attempts=5, **options):
     with desk.installation.database.write() as session:
-        return claims.release(session, claim, lost=lost, max_attempts=max_attempts)
+        return claims.release(session, claim, lost=lost, max_attempts=max_attempts, **options)
 
 
 def test_of_many_who_claim_one_job_one_gets_it(desk, installation):
@@ -75,6 +75,15 @@ def test_a_lost_attempt_puts_the_job_back_in_its_place_and_fences_the_old_run(de
         claims.fail(session, claim, {"code": "internal"})
     assert release(desk, claim) is None
     assert desk.job(job).state == "queued"
+
+
+def test_a_lease_that_has_not_run_out_keeps_its_attempt_unless_its_process_is_gone(desk):
+    job = desk.submit()
+    claim = desk.claim(job)
+    assert release(desk, claim, unless_renewed=True) is None
+    assert desk.job(job).state == "running"
+    assert release(desk, claim).state == "queued"
+    assert release(desk, desk.claim(job, lease=-0.1), unless_renewed=True).state == "queued"
 
 
 def test_the_last_lost_attempt_fails_the_job(desk):

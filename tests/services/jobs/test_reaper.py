@@ -50,6 +50,24 @@ def test_takes_back_a_job_whose_lease_has_ended(desk, reaper, dispatcher):
     assert reaper.reclaim() == []
 
 
+def test_a_lease_renewed_while_the_reaper_waits_to_write_keeps_its_attempt(
+    desk, installation, reaper, monkeypatch
+):
+    job = desk.submit()
+    claim = desk.claim(job, lease=-0.1)
+    write = installation.database.write
+
+    def write_after_the_renewal():
+        with write() as session:
+            claims.renew(session, claim, lease=timedelta(seconds=30), ran=0)
+        return write()
+
+    monkeypatch.setattr(installation.database, "write", write_after_the_renewal)
+    assert reaper.reclaim() == []
+    row = desk.job(job)
+    assert (row.state, row.token, row.lost_attempts) == ("running", claim.token, 0)
+
+
 def test_leases_do_not_count_at_once_after_the_machine_has_slept(desk, reaper, monkeypatch):
     reaper.patrol()
     job = desk.submit()

@@ -1,12 +1,19 @@
 """What an owner asks of a job, in every state."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from services.access import LOCAL, Caller, Quotas
 from services.database.schema import Job
-from services.errors import BadInputError, ConflictError, NotFoundError, QuotaExceededError
+from services.errors import (
+    BadInputError,
+    ConflictError,
+    DiskFullError,
+    NotFoundError,
+    QuotaExceededError,
+)
 from services.images import catalogue
 from services.jobs import claims, queries, requests
 from services.jobs.lifecycle import State
@@ -140,6 +147,22 @@ def test_whose_storage_is_used_up_may_end_a_job_and_keep_its_result(desk, state)
     everything = replace(LOCAL, quotas=Quotas(stored_bytes=desk.seed.size))
     with desk.installation.database.write() as session:
         assert requests.finish(session, job.id, everything).desired_state == "finish"
+
+
+@pytest.mark.parametrize("request_", OUTCOMES, ids=lambda request: request.__name__)
+def test_below_the_floor_a_job_is_ended_and_not_taken_up_again(desk, request_):
+    blobs = desk.installation.blobs
+    blobs._floor = 1 << 60
+    for state, outcome in OUTCOMES[request_].items():
+        job = put_in(desk, state)
+        takes_up = request_ in (requests.resume, requests.retry)
+        refused = pytest.raises(DiskFullError, match="MDF_DISK_FLOOR_BYTES")
+        with (
+            refused if takes_up else nullcontext(),
+            desk.installation.database.write() as session,
+        ):
+            requests.ask(session, blobs, request_, job.id, LOCAL)
+        assert desk.job(job).state == (state.value if takes_up else outcome), state
 
 
 def test_an_ended_job_can_be_deleted_with_its_log(desk):

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from services import usage
-from services.database.schema import Job, now
+from services.database.schema import Job, JobSample, now
 from services.errors import DiskFullError
 from services.jobs import checkpoints, claims, queries, requests
 from services.jobs.failures import DeadlineExceededError
@@ -248,6 +248,70 @@ def test_a_sample_made_again_replaces_the_old(desk, installation, job, run):
     assert installation.blobs.get(sample.blob) == b"second"
     told = events(installation, job, "sample")
     assert told == [{"sample_id": sample.id, "scale": 1, "step": 10, "kind": "generated"}] * 2
+
+
+def test_of_samples_made_again_the_last_file_stays(desk, installation, job, run, stopping):
+    with installation.database.write() as session:  # one of another version
+        place = {"job_id": job.id, "scale": 1, "step": 1, "kind": "map"}
+        old = installation.blobs.put(f"samples/{job.id}/1-1-map.png", b"old").blob
+        session.add(JobSample(id="smp", **place, blob=old, created=now()))
+    run.sample(scale=1, step=1, kind="map", png=b"first")
+    run.sample(scale=1, step=1, kind="map", png=b"second")
+    with installation.database.write() as session:
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    JobRun(installation, desk.claim(job), stopping).sample(
+        scale=1, step=1, kind="map", png=b"third"
+    )
+    with installation.database.read() as session:
+        (sample,) = queries.samples(session, job.id)
+    assert sample.id == "smp"
+    assert installation.blobs.keys("samples") == [sample.blob]
+    assert installation.blobs.get(sample.blob) == b"third"
+
+
+def test_an_attempt_that_wakes_late_leaves_the_samples_of_those_after_it(
+    desk, installation, job, run, stopping
+):
+    with installation.database.write() as session:
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    second = JobRun(installation, desk.claim(job), stopping)
+    second.sample(scale=1, step=1, kind="map", png=b"newer")
+    with pytest.raises(StaleRunError):
+        run.sample(scale=1, step=1, kind="map", png=b"stale")
+    with installation.database.read() as session:
+        (sample,) = queries.samples(session, job.id)
+    assert installation.blobs.keys("samples") == [sample.blob]
+    assert installation.blobs.get(sample.blob) == b"newer"
+
+
+def test_an_attempt_that_wakes_late_leaves_no_sample_of_a_job_that_is_deleted(
+    desk, installation, job, run
+):
+    with installation.database.write() as session:
+        claims.release(session, run.claim, lost=True, max_attempts=5)
+    desk.ask(requests.cancel, job)
+    desk.delete(job)
+    with pytest.raises(StaleRunError):
+        run.sample(scale=1, step=1, kind="map", png=b"stale")
+    assert installation.blobs.keys("samples") == []
+
+
+def test_a_sample_whose_commit_got_no_answer_stays(desk, installation, job, run, monkeypatch):
+    """The database goes away just after it, and the job is taken back meanwhile."""
+    write = run._write
+
+    def commit_and_lose(store):
+        write(store)
+        with installation.database.write() as session:
+            claims.release(session, run.claim, lost=True, max_attempts=5)
+        return write(store)
+
+    monkeypatch.setattr(run, "_write", commit_and_lose)
+    with pytest.raises(StaleRunError):
+        run.sample(scale=1, step=1, kind="map", png=b"entered")
+    with installation.database.read() as session:
+        (sample,) = queries.samples(session, job.id)
+    assert installation.blobs.get(sample.blob) == b"entered"
 
 
 def test_the_sizes_of_what_is_kept_are_noted(installation, job, run):

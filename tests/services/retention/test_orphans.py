@@ -14,7 +14,7 @@ from sqlalchemy import delete
 from services.access import LOCAL
 from services.blobs import Blobs
 from services.database import Database
-from services.database.schema import Image, JobSample, now
+from services.database.schema import Image, now
 from services.errors import ConflictError
 from services.images import catalogue as images
 from services.installation import Installation
@@ -84,29 +84,6 @@ def test_an_import_of_the_same_loss_finds_or_stores_its_file(installation) -> No
         losses.delete(installation.database, installation.blobs, loss.id, LOCAL)
 
     sweeping(installation, store)
-
-
-def test_a_sample_of_a_job_that_is_retried_meanwhile_stays(
-    installation, seed_image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = {"seed_image_ids": [seed_image.id], "task": {"kind": "sisr"}, "preset": "quick"}
-    with installation.database.write() as session:
-        job = submit(session, DiscriminatorTraining.model_validate(spec), caller=LOCAL)
-        requests.cancel(session, job.id, LOCAL)
-    key = f"samples/{job.id}/1-1-map.png"
-    installation.blobs.put(key, b"left by a crash")
-    make_old(installation, key)
-    (found,) = orphans.find(installation)
-    monkeypatch.setattr(orphans, "find", lambda _: [found])  # and then it is retried
-    with installation.database.write() as session:
-        requests.retry(session, job.id, LOCAL)
-    assert orphans.sweep(installation) == []
-    with installation.database.write() as session:
-        place = {"scale": 1, "step": 1, "kind": "map"}
-        session.add(JobSample(id="smp", job_id=job.id, **place, blob=key, created=now()))
-        requests.cancel(session, job.id, LOCAL)
-    assert orphans.sweep(installation) == []
-    assert installation.blobs.has(key)
 
 
 def test_a_database_that_knows_few_of_the_files_sweeps_none_of_them(

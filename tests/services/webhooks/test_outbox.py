@@ -1,13 +1,15 @@
 """What webhooks are told is written with what it tells, or not at all."""
 
+import logging
 from datetime import timedelta
 
 import pytest
 
 from services.access import LOCAL, Caller
-from services.database.schema import Loss, now
+from services.database.schema import Loss, WebhookDelivery, now
 from services.jobs import claims, requests
 from services.jobs.claims import Claim
+from services.webhooks import outbox as outboxes
 
 ANNA = Caller(owner="anna", scopes=frozenset({"read", "write"}))
 HOOK = "https://hooks.example/"
@@ -115,3 +117,28 @@ def test_a_job_that_is_retried_tells_each_of_its_ends(
     first, second = outbox()
     assert first.content["data"]["id"] == second.content["data"]["id"] == job.id
     assert first.id != second.id
+
+
+def test_of_a_webhook_only_the_newest_messages_are_kept(
+    installation, submit, cancel, add_webhook, ping, outbox, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(outboxes, "KEPT", 3)
+    loud, quiet = add_webhook(HOOK), add_webhook(HOOK, events=["job.failed"])
+    alone = ping(quiet).id
+    job = cancel(submit())
+    (old,) = (message.id for message in outbox() if message.webhook_id == loud.id)
+    with installation.database.write() as session:
+        session.get_one(WebhookDelivery, old).state = "delivered"
+    sent = []
+    with caplog.at_level(logging.WARNING, "services.webhooks.outbox"):
+        for _ in range(3):
+            with installation.database.write() as session:
+                requests.retry(session, job.id, LOCAL)
+            cancel(job)
+            sent.append(outbox()[-1].id)
+        assert not caplog.messages  # what has arrived is forgotten without a word
+        sent.append(ping(loud).id)
+    assert [message.id for message in outbox()] == [alone, *sent[1:]]
+    assert caplog.messages == [
+        f"webhook {loud.id} has more than 3 messages: 1 of the oldest will not arrive"
+    ]

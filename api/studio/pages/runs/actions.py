@@ -15,12 +15,10 @@ from api.studio.frame import button, telling, text
 from api.studio.pages.runs.news import News
 from api.studio.visitor import Visitor
 from services.access import Caller
-from services.database.schema import Job
 from services.jobs import requests
 from services.jobs.lifecycle import TERMINAL, State
 from services.jobs.specs import FINISHABLE
 
-_Request = Callable[[Session, str, Caller], Job]
 _PRIORITIES = (-100, 100)
 
 # The states in which each action is there.
@@ -167,11 +165,12 @@ class Actions:
                 required=True,
             )
 
-    async def _steer(self, request: _Request) -> None:
+    async def _steer(self, request: requests.Request) -> None:
         """Ask it of the job, and tell the workers if it waits for one now."""
+        blobs = self._visitor.runtime.installation.blobs
 
         def act(session: Session, caller: Caller) -> tuple[str, str]:
-            job = request(session, self._job_id, caller)
+            job = requests.ask(session, blobs, request, self._job_id, caller)
             return job.state, job.type
 
         with telling(self._problem):
