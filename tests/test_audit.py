@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,6 @@ def audit() -> Any:
     return module
 
 
-def answer(*packages: dict[str, Any]) -> str:
-    return json.dumps({"dependencies": list(packages)})
-
-
 SOUND = {"name": "httpx", "version": "1.0", "vulns": []}
 UNKNOWN = {"name": "torch", "skip_reason": "not found"}
 UNSOUND = {
@@ -34,13 +32,13 @@ UNSOUND = {
 
 
 def test_versions_without_advisories_are_good(audit: Any) -> None:
-    told, good = audit.verdict({"pypi": answer(SOUND, UNKNOWN)})
+    told, good = audit.verdict({"pypi": [SOUND, UNKNOWN]})
     assert good
     assert told == "1 packages asked for at pypi, 0 advisories\nnot known there: torch"
 
 
 def test_each_advisory_is_told_with_the_version_that_mends_it(audit: Any) -> None:
-    told, good = audit.verdict({"pypi": answer(SOUND, UNSOUND)})
+    told, good = audit.verdict({"pypi": [SOUND, UNSOUND]})
     assert not good
     assert told.splitlines() == [
         "pillow 1.0: CVE-1, mended in 1.1, 2.0",
@@ -49,16 +47,58 @@ def test_each_advisory_is_told_with_the_version_that_mends_it(audit: Any) -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    "nothing", ["", "Traceback", "[]", '{"dependencies": []}', answer(UNKNOWN)]
-)
-def test_without_data_it_says_so_and_does_not_fail(audit: Any, nothing: str) -> None:
+@pytest.mark.parametrize("nothing", [[], [UNKNOWN]])
+def test_without_data_it_says_so_and_does_not_fail(audit: Any, nothing: list[Any]) -> None:
     told, good = audit.verdict({"pypi": nothing, "osv": nothing})
     assert good
     assert told == "advisories cannot be had from here (pypi, osv): nothing was audited"
 
 
 def test_the_second_source_is_heard_where_the_first_knows_nothing(audit: Any) -> None:
-    told, good = audit.verdict({"pypi": "", "osv": answer(UNSOUND)})
+    told, good = audit.verdict({"pypi": [], "osv": [UNSOUND]})
     assert not good
     assert "at osv" in told
+
+
+def test_packages_are_read_from_what_pip_audit_writes(audit: Any) -> None:
+    output = json.dumps({"dependencies": [SOUND, UNKNOWN]})
+    assert audit.read(output, "No known vulnerabilities found\n") == [SOUND, UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        "Traceback (most recent call last):\n  …\nrequests.exceptions.ConnectionError: no route\n",
+        "Traceback (most recent call last):\n  …\npip_audit._service.interface.ServiceError\n",
+        "ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed\n"
+        "ERROR:pip_audit._cli:Tip: your network may be blocking this service. Try another\n",
+    ],
+)
+def test_a_source_that_cannot_be_reached_knows_nothing(audit: Any, errors: str) -> None:
+    assert audit.read("", errors) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "errors"),
+    [
+        ("", ""),
+        ("", "/usr/bin/python: No module named pip_audit\n"),
+        ("", "pip-audit: error: unrecognized arguments: --bogus\n"),
+        ("", "Traceback (most recent call last):\n  …\nKeyError: 'vulns'\n"),
+        ("[]", ""),
+        ('{"dependencies": []}', "No known vulnerabilities found\n"),
+    ],
+)
+def test_a_broken_tool_is_none_that_knows_nothing(audit: Any, output: str, errors: str) -> None:
+    with pytest.raises(audit.BrokenToolError) as caught:
+        audit.read(output, errors)
+    assert str(caught.value) == errors
+
+
+def test_pip_audit_says_what_is_wrong_with_the_constraints(tmp_path: Path) -> None:
+    (tmp_path / "constraints.txt").write_text("httpx >= 1\n")
+    command = [sys.executable, str(SCRIPT)]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert told.stderr.startswith("nothing was audited: pip-audit tells of no package, but says\n")
+    assert "httpx is not pinned to an exact version" in told.stderr

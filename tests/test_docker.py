@@ -192,6 +192,17 @@ def test_every_container_is_an_ordinary_users_on_a_root_that_nobody_writes(
         assert not [source for source in mounted if source.startswith(("/", "."))], name
 
 
+def test_memory_that_files_take_is_bounded_and_uploads_lie_on_the_disk(
+    compose: dict[str, Any],
+) -> None:
+    for name, service in compose["services"].items():
+        for folder in service.get("tmpfs", ()):
+            assert re.search(r"[:,]size=\d+m\b", folder), f"{name}: {folder}"
+        if service["image"].startswith("mdf:"):
+            mounted = [volume.partition(":")[2] for volume in service["volumes"]]
+            assert service["environment"]["TMPDIR"] in mounted, name
+
+
 def test_the_gpu_file_changes_only_the_workers() -> None:
     content = yaml.safe_load((ROOT / "docker" / "cuda.yml").read_text())
     assert list(content["services"]) == ["worker", "worker-light"]

@@ -455,21 +455,18 @@ def is_list(name: str, rule: Rule) -> bool:
 
 
 RESTORER = {"type": "restoration_training", "preset": "quick-dncnn-denoising"}
-REFERENCES: list[tuple[str, str, dict[str, Any]]] = [
-    ("/v1/jobs", "image_id", TRAINING),
-    ("/v1/jobs", "dataset_id", {**RESTORER, "dataset_id": "{dataset_id}"}),
+TRAININGS: list[tuple[str, dict[str, Any]]] = [
+    ("image_id", TRAINING),
+    ("dataset_id", {**RESTORER, "dataset_id": "{dataset_id}"}),
     (
-        "/v1/jobs",
         "dataset_id",
         {**RESTORER, "dataset_id": "{own_dataset_id}", "validation_dataset_id": "{dataset_id}"},
     ),
     (
-        "/v1/jobs",
         "model_id",
         {**RESTORER, "dataset_id": "{own_dataset_id}", "start_from": "{model_id}"},
     ),
     (
-        "/v1/jobs",
         "loss_id",
         {
             **RESTORER,
@@ -483,6 +480,10 @@ REFERENCES: list[tuple[str, str, dict[str, Any]]] = [
             },
         },
     ),
+]
+REFERENCES: list[tuple[str, str, dict[str, Any]]] = [
+    *(("/v1/jobs", *training) for training in TRAININGS),
+    *(("/v1/jobs/estimate", *training) for training in TRAININGS),
     (
         "/v1/jobs",
         "model_id",
