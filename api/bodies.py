@@ -49,6 +49,8 @@ SLOWEST = 8000.0  # bytes in a second
 LOGIN_SECONDS = 30.0
 # Boundaries, part headers and form fields around a file.
 MULTIPART_BYTES = 1 << 17
+# Of a form, until it is looked again whether the disk has room: others fill it too.
+CHECKED_BYTES = 4 << 20
 # Where files are sent: images, and what is as small.
 UPLOADS = re.compile(r"/v1/(images|images/[^/]*/measure|losses/import|models/[^/]*/restore)")
 LOGIN = "/v1/session"
@@ -167,13 +169,19 @@ class StrictRequest(Request):
     """Reads JSON that holds finite numbers and whole characters only, and forms into their room."""
 
     take_room: Callable[[int], None] | None = None
+    check_disk: Callable[[], None]  # where room is taken
 
     async def stream(self) -> AsyncGenerator[bytes]:
         """The body as it comes."""
+        unchecked = 0
         async with aclosing(super().stream()) as chunks:
             async for chunk in chunks:
                 if self.take_room is not None:
                     self.take_room(len(chunk))
+                    unchecked += len(chunk)
+                    if unchecked >= CHECKED_BYTES:
+                        await anyio.to_thread.run_sync(self.check_disk)
+                        unchecked = 0
                 yield chunk
 
     async def json(self) -> Any:
@@ -277,8 +285,9 @@ async def _reading_form(request: StrictRequest) -> AsyncIterator[FormData]:
     declared = request.headers.get("content-length", "")
     # Refused before it comes if there is no room, but nobody takes room by announcing much.
     runtime.forms.check(owner, int(declared) if declared.isdecimal() else 0)
+    request.check_disk = runtime.installation.blobs.check_free
     with runtime.forms.taken_by(owner, 0) as request.take_room:
-        await anyio.to_thread.run_sync(runtime.installation.blobs.check_free)
+        await anyio.to_thread.run_sync(request.check_disk)
         try:
             form = await request.form(**FORM_LIMITS)
         except OSError as error:

@@ -192,7 +192,8 @@ class JobRun:
         """
         self._sample_number += 1
         blobs, (job_id, token) = self._installation.blobs, (self.claim.job_id, self.claim.token)
-        stored = blobs.put(f"samples/{job_id}/{token}-{self._sample_number}-{kind}.png", png)
+        # With an `a` no name is one of a version that named the files by scale and step.
+        stored = blobs.put(f"samples/{job_id}/a{token}-{self._sample_number}-{kind}.png", png)
         named: set[str] = set()  # by the row, so far
 
         def store(session: Session) -> None:

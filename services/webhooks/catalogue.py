@@ -168,11 +168,12 @@ def delivery(
 ) -> WebhookDelivery:
     """One message to the webhook."""
     webhook = get(session, webhook_id, caller, for_update=for_update)
-    found = session.scalar(
-        select(WebhookDelivery)
-        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook.id)
-        .execution_options(populate_existing=True)
+    query = select(WebhookDelivery).where(
+        WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook.id
     )
+    if for_update:
+        query = query.with_for_update()
+    found = session.scalar(query.execution_options(populate_existing=True))
     if found is None:
         raise NotFoundError(f"no delivery {delivery_id} to webhook {webhook_id}")
     return found

@@ -179,7 +179,7 @@ class Courier:
     def _record(self, parcel: Parcel, outcome: Outcome) -> None:
         with self._database.write() as session:
             webhook = session.get(Webhook, parcel.webhook_id, with_for_update={"key_share": True})
-            message = session.get(WebhookDelivery, parcel.id)
+            message = session.get(WebhookDelivery, parcel.id, with_for_update=True)
             if webhook is None or message is None:  # deleted meanwhile
                 return
             if outcome.fault is None:

@@ -1,13 +1,14 @@
 """What webhooks are told, written in the very transaction that makes it true.
 
-So a crash leaves both or neither: no end of a job goes untold, and none is told that was not.
+So a crash leaves both or neither: no end of a job goes untold, and none is told that was not; but
+of more messages than one webhook may have waiting, the oldest go.
 """
 
 import logging
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services.database.schema import (
@@ -25,8 +26,10 @@ from services.ids import new_id
 Event = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 PING = "webhook.ping"
-# Messages of one webhook. No quota counts them, and each may hold as much as its job's spec does.
-KEPT = 1000
+# Of the messages of one webhook, those that wait, and those that have arrived or failed. No quota
+# counts them, and each may hold as much as its job's spec does.
+WAITING_KEPT = 10_000
+SETTLED_KEPT = 1000
 
 _SHOWN = (
     *("id", "type", "name", "state", "spec", "attempt", "priority", "progress", "error"),
@@ -54,7 +57,7 @@ def tell_end(session: Session, job: Job) -> None:
 
 
 def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) -> WebhookDelivery:
-    """A message to one webhook, to be sent at once; its oldest beyond KEPT is forgotten for it."""
+    """A message to one webhook, to be sent at once; its oldest beyond what is kept go for it."""
     moment = now()
     delivery = WebhookDelivery(
         id=new_id("msg"),
@@ -72,24 +75,29 @@ def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) ->
 
 
 def _forget_oldest(session: Session, webhook: Webhook) -> None:
-    messages = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == webhook.id)
-    newest_beyond = messages.order_by(WebhookDelivery.id.desc()).offset(KEPT).limit(1)
+    waits = WebhookDelivery.state == "pending"
+    _forget(session, webhook, ~waits, kept=SETTLED_KEPT)
+    if lost := _forget(session, webhook, waits, kept=WAITING_KEPT):
+        _log.warning(
+            "more than %d messages wait for webhook %s: %d of the oldest will not arrive",
+            *(WAITING_KEPT, webhook.id, lost),
+        )
+
+
+def _forget(session: Session, webhook: Webhook, which: ColumnElement[bool], *, kept: int) -> int:
+    """Delete the webhook's messages beyond the newest so many of a kind; returns how many."""
+    messages = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == webhook.id, which)
+    newest_beyond = messages.order_by(WebhookDelivery.id.desc()).offset(kept).limit(1)
     last = session.scalar(newest_beyond)
     if last is None:
-        return
+        return 0
     # Those that others have in hand are left to the next message: nobody waits in a circle.
     free = messages.where(WebhookDelivery.id <= last).with_for_update(skip_locked=True)
     forgotten = session.scalars(
-        delete(WebhookDelivery)
-        .where(WebhookDelivery.id.in_(free))
-        .returning(WebhookDelivery.state),
+        delete(WebhookDelivery).where(WebhookDelivery.id.in_(free)).returning(WebhookDelivery.id),
         execution_options={"synchronize_session": False},
     )
-    if waiting := sum(state == "pending" for state in forgotten):
-        _log.warning(
-            "webhook %s has more than %d messages: %d of the oldest will not arrive",
-            *(webhook.id, KEPT, waiting),
-        )
+    return len(forgotten.all())
 
 
 def _describe(session: Session, job: Job) -> dict[str, Any]:

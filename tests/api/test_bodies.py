@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import io
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from PIL import Image
 from starlette.datastructures import UploadFile
 
 from api import bodies, runtime
+from api.bodies import CHECKED_BYTES
+from services.blobs import Blobs
 from services.installation import Installation
 from tests.api.conftest import png
 
@@ -170,6 +173,16 @@ def test_a_file_that_the_disk_has_no_room_for_does_not_come(
     answer = raw(live.url, head)
     assert answer.startswith(b"HTTP/1.1 507 ")
     assert b'"code": "disk_full"' in answer
+
+
+def test_a_disk_that_others_fill_while_a_file_comes_is_told(
+    client, installation: Installation, monkeypatch: pytest.MonkeyPatch, assert_problem
+) -> None:
+    installation.blobs._floor = 1
+    free = itertools.chain([1 << 60], itertools.repeat(0))
+    monkeypatch.setattr(Blobs, "free_bytes", lambda _: next(free))
+    answer = client.post("/v1/images", files={"file": ("x.png", bytes(2 * CHECKED_BYTES))})
+    assert "must stay free" in str(assert_problem(answer, 507, "disk_full")["detail"])
 
 
 def test_a_temporary_folder_that_is_full_is_told(

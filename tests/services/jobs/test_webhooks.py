@@ -9,7 +9,7 @@ from sqlalchemy import select
 from services.access import LOCAL, Caller
 from services.database.schema import Job, WebhookDelivery
 from services.jobs import requests
-from services.webhooks import catalogue
+from services.webhooks import catalogue, outbox
 from services.webhooks.courier import AT_ONCE, OF_ONE_OWNER, Courier
 
 OWNERS = ("anna", "ben", "eve")
@@ -40,6 +40,22 @@ def test_couriers_that_look_at_once_share_the_messages_of_all_owners(desk, insta
         stored = session.scalars(select(WebhookDelivery.id)).all()
     assert sorted(ids) == sorted(stored)
     assert len(stored) == 6 * len(OWNERS)
+
+
+def test_no_more_messages_wait_than_may_however_many_jobs_end_at_once(
+    desk, installation, monkeypatch
+):
+    monkeypatch.setattr(outbox, "WAITING_KEPT", 3)
+    with installation.database.write() as session:
+        catalogue.create(session, installation.settings, caller=LOCAL, url="https://hooks.example/")
+    jobs = [desk.submit() for _ in range(9)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda job: desk.ask(requests.cancel, job), jobs[:8]))
+    desk.ask(requests.cancel, jobs[8])  # and takes along what others had in hand
+    with installation.database.read() as session:
+        told = session.scalars(select(WebhookDelivery).order_by(WebhookDelivery.id)).all()
+    assert len(told) == 3
+    assert told[-1].content["data"]["id"] == jobs[8].id
 
 
 def test_a_webhook_that_is_deleted_while_a_job_ends_hinders_neither(desk, installation):

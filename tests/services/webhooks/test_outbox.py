@@ -122,23 +122,30 @@ def test_a_job_that_is_retried_tells_each_of_its_ends(
 def test_of_a_webhook_only_the_newest_messages_are_kept(
     installation, submit, cancel, add_webhook, ping, outbox, monkeypatch, caplog
 ) -> None:
-    monkeypatch.setattr(outboxes, "KEPT", 3)
+    monkeypatch.setattr(outboxes, "WAITING_KEPT", 4)
+    monkeypatch.setattr(outboxes, "SETTLED_KEPT", 2)
     loud, quiet = add_webhook(HOOK), add_webhook(HOOK, events=["job.failed"])
     alone = ping(quiet).id
     job = cancel(submit())
-    (old,) = (message.id for message in outbox() if message.webhook_id == loud.id)
+
+    def end_again() -> str:
+        with installation.database.write() as session:
+            requests.retry(session, job.id, LOCAL)
+        cancel(job)
+        return outbox()[-1].id
+
+    (first,) = (message.id for message in outbox() if message.webhook_id == loud.id)
+    waiting, *settled = first, *(end_again() for _ in range(3))
     with installation.database.write() as session:
-        session.get_one(WebhookDelivery, old).state = "delivered"
-    sent = []
+        for each in settled:
+            session.get_one(WebhookDelivery, each).state = "delivered"
     with caplog.at_level(logging.WARNING, "services.webhooks.outbox"):
-        for _ in range(3):
-            with installation.database.write() as session:
-                requests.retry(session, job.id, LOCAL)
-            cancel(job)
-            sent.append(outbox()[-1].id)
-        assert not caplog.messages  # what has arrived is forgotten without a word
-        sent.append(ping(loud).id)
-    assert [message.id for message in outbox()] == [alone, *sent[1:]]
+        # What has arrived is forgotten without a word, and nothing that waits for it.
+        newest = [end_again() for _ in range(3)]
+        assert [each.id for each in outbox()] == [alone, waiting, *settled[1:], *newest]
+        assert not caplog.messages
+        newest.append(ping(loud).id)
+    assert [each.id for each in outbox()] == [alone, *settled[1:], *newest]
     assert caplog.messages == [
-        f"webhook {loud.id} has more than 3 messages: 1 of the oldest will not arrive"
+        f"more than 4 messages wait for webhook {loud.id}: 1 of the oldest will not arrive"
     ]
