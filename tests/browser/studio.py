@@ -154,7 +154,7 @@ class Studio:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[Studio]:
+def running(home: Path, *, disk_floor_bytes: int = 0) -> Iterator[Studio]:
     """A service without keys, whose files are in `home`; ends with the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -162,7 +162,7 @@ def running(home: Path) -> Iterator[Studio]:
     settings = Settings(
         home=home,
         port=port,
-        disk_floor_bytes=0,
+        disk_floor_bytes=disk_floor_bytes,
         checkpoint_seconds=0.2,
         redispatch_seconds=2,
         webhook_networks="127.0.0.0/8",

@@ -1,12 +1,13 @@
 """Runs: a training that is watched from its first step, steered, and found again."""
 
 import re
+from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from services.database.schema import Job
 from tests.browser.conftest import Watch
-from tests.browser.studio import Studio
+from tests.browser.studio import Studio, running
 
 LONG = {"iterations": 50_000}  # until somebody stops it
 STARTING = 90_000  # ms that torch may take to be there
@@ -135,6 +136,26 @@ def test_a_failure_says_what_to_do(page: Page, studio: Studio) -> None:
     expect(told).to_contain_text("Free some space, then retry")
     expect(told).to_contain_text("disk_full")
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_no_run_is_taken_up_while_the_disk_is_full(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        job = service.train(name="doomed", **LONG)
+        service.client.jobs.cancel(job.id)
+        service.client.jobs.wait(job.id)
+        error = {"code": "internal", "message": "it broke", "retryable": True}
+        with service.installation.database.write() as session:
+            row = session.get_one(Job, job.id)
+            row.state, row.error = "failed", error
+
+    with running(tmp_path, disk_floor_bytes=1 << 60) as service:
+        page = browser.new_context(base_url=service.url).new_page()
+        page.goto(f"/runs/{job.id}")
+        page.get_by_role("button", name="Retry").click()
+        expect(page.get_by_role("alert").filter(has_text="free")).to_contain_text("disk")
+        expect(page.locator(".page-head .state")).to_have_text("failed")
+        assert service.client.jobs.get(job.id).state == "failed"
+        page.context.close()
 
 
 def test_the_list_is_filtered_by_its_address(page: Page, studio: Studio) -> None:
