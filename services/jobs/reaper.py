@@ -28,6 +28,7 @@ SWEEP_SECONDS = 300.0
 _QUIET = timedelta(seconds=1)
 # Each takes a transaction and a connection; the reaper has other things to do.
 _ANNOUNCED_AT_ONCE = 100
+_ENDED_AT_ONCE = 20  # in one transaction, which keeps others from writing
 # Between two patrols: then this process was stopped, with its machine perhaps.
 _AWAY = timedelta(seconds=15)
 # The clocks of hosts may differ by less.
@@ -80,9 +81,9 @@ class Reaper:
         """End the queued jobs whose deadline has passed."""
         with self._installation.database.read() as session:
             overdue = session.scalars(claims.overdue_jobs()).all()
-        if overdue:
+        for start in range(0, len(overdue), _ENDED_AT_ONCE):
             with self._installation.database.write() as session:
-                for job_id in overdue:
+                for job_id in overdue[start : start + _ENDED_AT_ONCE]:
                     claims.expire(session, job_id)
 
     def announce_waiting(self) -> int:

@@ -16,6 +16,7 @@ from services.installation import Installation
 from services.jobs import parts, requests
 from services.jobs.lifecycle import TERMINAL, State
 from services.settings import Settings
+from services.webhooks import outbox
 
 _EVERYONE = Caller(owner="", scopes=frozenset({"admin"}))
 _RESUMABLE = (State.FAILED, State.CANCELED)
@@ -25,6 +26,7 @@ def expire(installation: Installation) -> int:
     """Delete what has been kept for long enough; returns how many bytes that has freed."""
     settings, database, blobs = installation.settings, installation.database, installation.blobs
     _forget_rows(database, settings)
+    outbox.trim(database)
     return (
         _delete_jobs(database, blobs, settings)
         + _delete_datasets(database, blobs, settings)

@@ -1,16 +1,17 @@
 """What webhooks are told, written in the very transaction that makes it true.
 
 So a crash leaves both or neither: no end of a job goes untold, and none is told that was not; but
-of more messages than one webhook may have waiting, the oldest go.
+a sweep forgets the oldest of more messages than may wait for one webhook.
 """
 
 import logging
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from services.database import Database
 from services.database.schema import (
     Dataset,
     Evaluation,
@@ -30,6 +31,7 @@ PING = "webhook.ping"
 # counts them, and each may hold as much as its job's spec does.
 WAITING_KEPT = 10_000
 SETTLED_KEPT = 1000
+_BATCH = 500
 
 _SHOWN = (
     *("id", "type", "name", "state", "spec", "attempt", "priority", "progress", "error"),
@@ -57,7 +59,7 @@ def tell_end(session: Session, job: Job) -> None:
 
 
 def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) -> WebhookDelivery:
-    """A message to one webhook, to be sent at once; its oldest beyond what is kept go for it."""
+    """A message to one webhook, to be sent at once."""
     moment = now()
     delivery = WebhookDelivery(
         id=new_id("msg"),
@@ -70,34 +72,52 @@ def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) ->
         created=moment,
     )
     session.add(delivery)
-    _forget_oldest(session, webhook)
     return delivery
 
 
-def _forget_oldest(session: Session, webhook: Webhook) -> None:
-    waits = WebhookDelivery.state == "pending"
-    _forget(session, webhook, ~waits, kept=SETTLED_KEPT)
-    if lost := _forget(session, webhook, waits, kept=WAITING_KEPT):
-        _log.warning(
-            "more than %d messages wait for webhook %s: %d of the oldest will not arrive",
-            *(WAITING_KEPT, webhook.id, lost),
+def trim(database: Database) -> None:
+    """Forget each webhook's oldest messages beyond what is kept, and none that is under way."""
+    with database.read() as session:
+        webhook_ids = session.scalars(select(Webhook.id)).all()
+    for webhook_id in webhook_ids:
+        _forget(database, webhook_id, WebhookDelivery.state != "pending", kept=SETTLED_KEPT)
+        lost = _forget(database, webhook_id, WebhookDelivery.state == "pending", kept=WAITING_KEPT)
+        if lost:
+            _log.warning(
+                "more than %d messages wait for webhook %s: %d of the oldest will not arrive",
+                *(WAITING_KEPT, webhook_id, lost),
+            )
+
+
+def _forget(database: Database, webhook_id: str, which: ColumnElement[bool], *, kept: int) -> int:
+    """Delete a webhook's messages of a kind beyond the newest so many; returns how many."""
+    messages = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == webhook_id, which)
+    with database.read() as session:
+        beyond = session.scalars(messages.order_by(WebhookDelivery.id.desc()).offset(kept)).all()
+    forgotten = 0
+    for start in range(0, len(beyond), _BATCH):
+        some = beyond[start : start + _BATCH]
+        # Those that another sweep has in hand are left to it: nobody waits in a circle.
+        free = messages.where(WebhookDelivery.id.in_(some), _rests()).with_for_update(
+            skip_locked=True
         )
+        with database.write() as session:
+            gone = session.scalars(
+                delete(WebhookDelivery)
+                .where(WebhookDelivery.id.in_(free))
+                .returning(WebhookDelivery.id)
+            )
+            forgotten += len(gone.all())
+    return forgotten
 
 
-def _forget(session: Session, webhook: Webhook, which: ColumnElement[bool], *, kept: int) -> int:
-    """Delete the webhook's messages beyond the newest so many of a kind; returns how many."""
-    messages = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == webhook.id, which)
-    newest_beyond = messages.order_by(WebhookDelivery.id.desc()).offset(kept).limit(1)
-    last = session.scalar(newest_beyond)
-    if last is None:
-        return 0
-    # Those that others have in hand are left to the next message: nobody waits in a circle.
-    free = messages.where(WebhookDelivery.id <= last).with_for_update(skip_locked=True)
-    forgotten = session.scalars(
-        delete(WebhookDelivery).where(WebhookDelivery.id.in_(free)).returning(WebhookDelivery.id),
-        execution_options={"synchronize_session": False},
+def _rests() -> ColumnElement[bool]:
+    """Is not under way: whose outcome is not known yet has been begun and has no fault."""
+    return or_(
+        WebhookDelivery.state != "pending",
+        WebhookDelivery.attempts == 0,
+        WebhookDelivery.fault.is_not(None),
     )
-    return len(forgotten.all())
 
 
 def _describe(session: Session, job: Job) -> dict[str, Any]:

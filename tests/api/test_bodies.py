@@ -176,13 +176,24 @@ def test_a_file_that_the_disk_has_no_room_for_does_not_come(
 
 
 def test_a_disk_that_others_fill_while_a_file_comes_is_told(
-    client, installation: Installation, monkeypatch: pytest.MonkeyPatch, assert_problem
+    live, installation: Installation, monkeypatch: pytest.MonkeyPatch, assert_problem
 ) -> None:
     installation.blobs._floor = 1
-    free = itertools.chain([1 << 60], itertools.repeat(0))
+    free = itertools.chain([1 << 60] * 3, itertools.repeat(0))
     monkeypatch.setattr(Blobs, "free_bytes", lambda _: next(free))
-    answer = client.post("/v1/images", files={"file": ("x.png", bytes(2 * CHECKED_BYTES))})
+    came = 0
+
+    def coming() -> Iterator[bytes]:
+        nonlocal came
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+        for _ in range(8 * CHECKED_BYTES // MEBIBYTE):
+            came += MEBIBYTE
+            yield bytes(MEBIBYTE)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = httpx.post(f"{live.url}/v1/images", content=coming(), headers=headers, timeout=30)
     assert "must stay free" in str(assert_problem(answer, 507, "disk_full")["detail"])
+    assert came >= 3 * CHECKED_BYTES
 
 
 def test_a_temporary_folder_that_is_full_is_told(

@@ -62,6 +62,18 @@ def test_the_next_attempt_finds_the_checkpoint_and_clears_away_the_rest(
     assert installation.blobs.keys("checkpoints") == [desk.job(job).checkpoint]
 
 
+def test_no_sample_takes_a_file_of_a_version_that_named_it_by_scale_and_step(
+    installation, job, run
+):
+    place = {"job_id": job.id, "scale": run.claim.token, "step": 1, "kind": "map"}
+    key = f"samples/{job.id}/{place['scale']}-{place['step']}-{place['kind']}.png"
+    old = installation.blobs.put(key, b"old").blob
+    with installation.database.write() as session:
+        session.add(JobSample(id="smp", **place, blob=old, created=now()))
+    run.sample(scale=7, step=7, kind="map", png=b"new")
+    assert installation.blobs.get(old) == b"old"
+
+
 def test_an_attempt_that_wakes_late_leaves_the_checkpoints_of_those_after_it(
     desk, installation, job, run, stopping
 ):

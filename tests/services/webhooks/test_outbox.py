@@ -1,12 +1,13 @@
 """What webhooks are told is written with what it tells, or not at all."""
 
 import logging
+import time
 from datetime import timedelta
 
 import pytest
 
 from services.access import LOCAL, Caller
-from services.database.schema import Loss, WebhookDelivery, now
+from services.database.schema import Loss, now
 from services.jobs import claims, requests
 from services.jobs.claims import Claim
 from services.webhooks import outbox as outboxes
@@ -119,33 +120,47 @@ def test_a_job_that_is_retried_tells_each_of_its_ends(
     assert first.id != second.id
 
 
-def test_of_a_webhook_only_the_newest_messages_are_kept(
-    installation, submit, cancel, add_webhook, ping, outbox, monkeypatch, caplog
-) -> None:
-    monkeypatch.setattr(outboxes, "WAITING_KEPT", 4)
-    monkeypatch.setattr(outboxes, "SETTLED_KEPT", 2)
-    loud, quiet = add_webhook(HOOK), add_webhook(HOOK, events=["job.failed"])
-    alone = ping(quiet).id
-    job = cancel(submit())
+@pytest.fixture
+def messages(installation):
+    """Put a webhook's messages into the outbox, one after the other; gives their ids."""
 
-    def end_again() -> str:
+    def put(webhook, *states: str) -> list[str]:
         with installation.database.write() as session:
-            requests.retry(session, job.id, LOCAL)
-        cancel(job)
-        return outbox()[-1].id
+            made = []
+            for state in states:
+                message = outboxes.add(session, webhook, outboxes.PING, {})
+                if state == "under way":  # as the courier marks it
+                    message.attempts, message.due = 1, now() + timedelta(seconds=30)
+                elif state == "to come again":
+                    message.attempts, message.fault = 1, "the answer was 500"
+                else:
+                    message.state = state
+                session.flush()
+                made.append(message.id)
+                time.sleep(0.002)  # ids of one millisecond have no order
+        return made
 
-    (first,) = (message.id for message in outbox() if message.webhook_id == loud.id)
-    waiting, *settled = first, *(end_again() for _ in range(3))
-    with installation.database.write() as session:
-        for each in settled:
-            session.get_one(WebhookDelivery, each).state = "delivered"
+    return put
+
+
+def test_of_a_webhook_only_the_newest_messages_are_kept(
+    installation, add_webhook, messages, outbox, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(outboxes, "WAITING_KEPT", 3)
+    monkeypatch.setattr(outboxes, "SETTLED_KEPT", 2)
+    monkeypatch.setattr(outboxes, "_BATCH", 2)
+    loud, quiet = add_webhook(HOOK), add_webhook(HOOK)
+    kept = messages(quiet, "delivered", "pending")
+    settled = messages(loud, "failed", "delivered", "delivered", "failed")
+    waiting = messages(loud, "to come again", "under way", *["pending"] * 4)
+    settled += messages(loud, "delivered")
     with caplog.at_level(logging.WARNING, "services.webhooks.outbox"):
-        # What has arrived is forgotten without a word, and nothing that waits for it.
-        newest = [end_again() for _ in range(3)]
-        assert [each.id for each in outbox()] == [alone, waiting, *settled[1:], *newest]
-        assert not caplog.messages
-        newest.append(ping(loud).id)
-    assert [each.id for each in outbox()] == [alone, *settled[1:], *newest]
+        outboxes.trim(installation.database)
+    assert {each.id for each in outbox()} == {*kept, *settled[-2:], waiting[1], *waiting[-3:]}
     assert caplog.messages == [
-        f"more than 4 messages wait for webhook {loud.id}: 1 of the oldest will not arrive"
+        f"more than 3 messages wait for webhook {loud.id}: 2 of the oldest will not arrive"
     ]
+    caplog.clear()
+    outboxes.trim(installation.database)
+    assert len(outbox()) == 8
+    assert not caplog.messages
