@@ -181,13 +181,13 @@ def _settle(session: Session, job: Job, values: dict[str, Any], *, exhausted: bo
     return lifecycle.move(session, job.id, to, fence=job.token, values=values)
 
 
-def overdue_jobs() -> Select[str]:
-    """Ids of the queued jobs whose deadline has passed.
+def overdue_jobs(count: int) -> Select[str]:
+    """Ids of some queued jobs whose deadline has passed, `count` at most.
 
     In one order for all: two that end them one after another never wait for each other.
     """
     overdue = select(Job.id).where(Job.state == State.QUEUED, turns.overdue(now()))
-    return overdue.order_by(Job.id)
+    return overdue.order_by(Job.id).limit(count)
 
 
 def expire(session: Session, job_id: str) -> Job | None:

@@ -185,7 +185,7 @@ def redeliver(
     """Send a message again, whatever became of it, now and under the same id."""
     message = delivery(session, webhook_id, delivery_id, caller, for_update=True)
     _check_enabled(session.get_one(Webhook, webhook_id))
-    if message.state == "pending" and message.attempts and message.fault is None:
+    if outbox.is_under_way(message):
         raise ConflictError(
             f"{delivery_id} is being sent at this moment: look at it again in a minute"
         )

@@ -5,6 +5,7 @@ a sweep forgets the oldest of more messages than may wait for one webhook.
 """
 
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -31,7 +32,9 @@ PING = "webhook.ping"
 # counts them, and each may hold as much as its job's spec does.
 WAITING_KEPT = 10_000
 SETTLED_KEPT = 1000
-_BATCH = 500
+# Of them, deleted in one transaction; others write meanwhile.
+_BATCH = 50
+_PAUSE_SECONDS = 0.1
 
 _SHOWN = (
     *("id", "type", "name", "state", "spec", "attempt", "priority", "progress", "error"),
@@ -75,6 +78,12 @@ def add(session: Session, webhook: Webhook, event: str, data: dict[str, Any]) ->
     return delivery
 
 
+def is_under_way(message: WebhookDelivery) -> bool:
+    """Whether an attempt to send it has begun, and has neither ended nor been broken off."""
+    begun = message.state == "pending" and message.attempts > 0 and message.fault is None
+    return begun and message.due > now()
+
+
 def trim(database: Database) -> None:
     """Forget each webhook's oldest messages beyond what is kept, and none that is under way."""
     with database.read() as session:
@@ -108,15 +117,17 @@ def _forget(database: Database, webhook_id: str, which: ColumnElement[bool], *, 
                 .returning(WebhookDelivery.id)
             )
             forgotten += len(gone.all())
+        time.sleep(_PAUSE_SECONDS)
     return forgotten
 
 
 def _rests() -> ColumnElement[bool]:
-    """Is not under way: whose outcome is not known yet has been begun and has no fault."""
+    """Is not under way, as `is_under_way` has it."""
     return or_(
         WebhookDelivery.state != "pending",
         WebhookDelivery.attempts == 0,
         WebhookDelivery.fault.is_not(None),
+        WebhookDelivery.due <= now(),
     )
 
 

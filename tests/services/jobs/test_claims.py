@@ -149,7 +149,7 @@ def test_a_job_whose_deadline_passes_before_it_starts_expires(desk, installation
         session.get_one(Job, job.id).deadline = now() - timedelta(seconds=1)
     with installation.database.read() as session:
         assert claims.candidate(session, "train") is None
-        assert list(session.scalars(claims.overdue_jobs())) == [job.id]
+        assert list(session.scalars(claims.overdue_jobs(9))) == [job.id]
     with installation.database.write() as session:
         assert claims.expire(session, job.id).state == "expired"
         assert claims.expire(session, job.id) is None

@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from services.database.schema import Job, JobSample, Worker, now
 from services.jobs import claims, requests
+from services.jobs import reaper as reapers
 from services.jobs.claims import Claim
 from services.jobs.dispatch import Dispatcher
 from services.jobs.locks import Locks, this_host
@@ -179,12 +180,19 @@ def test_a_broker_that_is_away_disturbs_nothing(desk, installation, tmp_path):
     assert desk.job(job).state == "queued"
 
 
-def test_ends_queued_jobs_whose_deadline_has_passed(desk, installation, reaper):
-    job = desk.submit(deadline=now() + timedelta(hours=1))
+def test_ends_queued_jobs_whose_deadline_has_passed_a_few_at_a_time(
+    desk, installation, reaper, monkeypatch
+):
+    monkeypatch.setattr(reapers, "_ENDED_AT_ONCE", 2)
+    jobs = [desk.submit(deadline=now() + timedelta(hours=1)) for _ in range(4)]
     with installation.database.write() as session:
-        session.get_one(Job, job.id).deadline = now() - timedelta(seconds=1)
-    reaper.expire()
-    assert desk.job(job).state == "expired"
+        for job in jobs[:3]:
+            session.get_one(Job, job.id).deadline = now() - timedelta(seconds=1)
+    for ended in (2, 3, 3):
+        reaper.expire()
+        states = [desk.job(job).state for job in jobs]
+        assert states.count("expired") == ended
+    assert states == [*["expired"] * 3, "queued"]
 
 
 def test_sweeps_what_nobody_needs(desk, installation, reaper):

@@ -10,6 +10,7 @@ from services.access import LOCAL, Caller
 from services.database.schema import Loss, now
 from services.jobs import claims, requests
 from services.jobs.claims import Claim
+from services.retention.expiry import expire
 from services.webhooks import outbox as outboxes
 
 ANNA = Caller(owner="anna", scopes=frozenset({"read", "write"}))
@@ -131,6 +132,8 @@ def messages(installation):
                 message = outboxes.add(session, webhook, outboxes.PING, {})
                 if state == "under way":  # as the courier marks it
                     message.attempts, message.due = 1, now() + timedelta(seconds=30)
+                elif state == "broken off":
+                    message.attempts = 1
                 elif state == "to come again":
                     message.attempts, message.fault = 1, "the answer was 500"
                 else:
@@ -152,15 +155,15 @@ def test_of_a_webhook_only_the_newest_messages_are_kept(
     loud, quiet = add_webhook(HOOK), add_webhook(HOOK)
     kept = messages(quiet, "delivered", "pending")
     settled = messages(loud, "failed", "delivered", "delivered", "failed")
-    waiting = messages(loud, "to come again", "under way", *["pending"] * 4)
+    waiting = messages(loud, "to come again", "broken off", "under way", *["pending"] * 4)
     settled += messages(loud, "delivered")
     with caplog.at_level(logging.WARNING, "services.webhooks.outbox"):
-        outboxes.trim(installation.database)
-    assert {each.id for each in outbox()} == {*kept, *settled[-2:], waiting[1], *waiting[-3:]}
+        expire(installation)
+    assert {each.id for each in outbox()} == {*kept, *settled[-2:], waiting[2], *waiting[-3:]}
     assert caplog.messages == [
-        f"more than 3 messages wait for webhook {loud.id}: 2 of the oldest will not arrive"
+        f"more than 3 messages wait for webhook {loud.id}: 3 of the oldest will not arrive"
     ]
     caplog.clear()
-    outboxes.trim(installation.database)
+    expire(installation)
     assert len(outbox()) == 8
     assert not caplog.messages
