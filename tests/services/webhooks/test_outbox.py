@@ -157,6 +157,8 @@ def test_of_a_webhook_only_the_newest_messages_are_kept(
     settled = messages(loud, "failed", "delivered", "delivered", "failed")
     waiting = messages(loud, "to come again", "broken off", "under way", *["pending"] * 4)
     settled += messages(loud, "delivered")
+    under_way = [each.id for each in outbox() if outboxes.is_under_way(each)]
+    assert under_way == [waiting[2]]
     with caplog.at_level(logging.WARNING, "services.webhooks.outbox"):
         expire(installation)
     assert {each.id for each in outbox()} == {*kept, *settled[-2:], waiting[2], *waiting[-3:]}
