@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile
@@ -88,6 +88,8 @@ async def _creation(
     if idempotency_key is None:
         yield Creation(shared.installation, caller.owner, None, "")
         return
+    if len(request.headers.getlist("Idempotency-Key")) > 1:
+        raise HTTPException(400, "a request has one Idempotency-Key at most")
     creation = Creation(
         shared.installation, caller.owner, idempotency_key, await _request_digest(request)
     )

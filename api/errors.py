@@ -41,6 +41,8 @@ STATUSES = {
 }
 # Of the faults of one request, those that are told; the others are counted.
 MAX_FAULTS = 100
+# Characters of a value that a refusal repeats; no API key is as short.
+MAX_SHOWN = 60
 # When to ask again, in seconds: of what passes, sooner or later.
 _RETRY_AFTER = {
     "idempotency_key_in_flight": 1,
@@ -230,21 +232,26 @@ def _methods_at(request: Request) -> list[str]:
 def field_problems(errors: Sequence[Mapping[str, Any]], body: Any) -> list[Problem]:
     """Pydantic's errors with pointers into `body`; those of one place are one problem."""
     details: dict[str, list[str]] = {}
+    given: dict[str, str] = {}
     for error in errors:
         part, *path = error["loc"]
         if part == "body":
-            pointer, prefix = _pointer(path, body), ""
+            pointer, detail = _pointer(path, body), _words(error)
             if error["type"] == "job_type":
                 pointer = "/type"
+            given[pointer] = _given(error)
         else:
-            pointer, prefix = "", f"{part} parameter {'.'.join(map(str, path))}: "
-        detail = prefix + _words(error)
+            pointer = ""
+            detail = f"{part} parameter {'.'.join(map(str, path))}: {_words(error)}{_given(error)}"
         if detail not in details.setdefault(pointer, []):
             details[pointer].append(detail)
     for pointer in _emptied(errors, body):
         if any(other.startswith(f"{pointer}/") for other in details):
             del details[pointer]
-    return [Problem(pointer, ", or ".join(each)) for pointer, each in details.items()]
+    return [
+        Problem(pointer, ", or ".join(each) + given.get(pointer, ""))
+        for pointer, each in details.items()
+    ]
 
 
 def _emptied(errors: Sequence[Mapping[str, Any]], body: Any) -> set[str]:
@@ -276,6 +283,16 @@ def _pointer(path: Sequence[str | int], body: Any) -> str:
 
 
 _ABSENT = object()
+
+
+def _given(error: Mapping[str, Any]) -> str:
+    """What was given instead, where that is short and the words do not say it."""
+    value = error.get("input")
+    is_said = error["type"] in ("missing", "extra_forbidden", "value_error", "job_type")
+    if is_said or not (value is None or isinstance(value, str | int | float)):
+        return ""
+    shown = json.dumps(value, ensure_ascii=False)
+    return f"; it is {shown}" if len(shown) <= MAX_SHOWN else ""
 
 
 def _words(error: Mapping[str, Any]) -> str:

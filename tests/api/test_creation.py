@@ -95,6 +95,15 @@ def test_a_key_is_short_and_plain(
     assert "idempotency-key" in problem["detail"]
 
 
+def test_a_request_has_one_key(client: TestClient, image_id: str, assert_problem) -> None:
+    headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    problem = assert_problem(
+        client.post("/v1/jobs", json=body(image_id), headers=headers), 400, "bad_request"
+    )
+    assert "one Idempotency-Key" in problem["detail"]
+    assert client.get("/v1/jobs").json()["data"] == []
+
+
 def test_an_effect_that_fails_is_done_when_it_is_sent_again(
     client: TestClient, image_id: str, assert_problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:

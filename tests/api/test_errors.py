@@ -65,6 +65,7 @@ BAD_JSON = {
     "too many empty lists": (b"[" + b"[]," * 9000 + b"1]", 400, "bad_request"),
     "a name without end": (b'{"' + b"x" * 201 + b'": 1}', 400, "bad_request"),
     "an integer that no float holds": (b"1" * 310, 400, "bad_request"),
+    "a name twice": (b'{"task": {"kind": "sisr", "kind": "jpeg"}}', 400, "bad_request"),
     "deep": (b"[" * 100_000, 400, "bad_request"),
     "deep and closed": (b"[" * 100_000 + b"]" * 100_000, 400, "bad_request"),
     "wrong UTF-8": (b'{"name": "\xff"}', 400, "bad_request"),
@@ -189,6 +190,33 @@ def test_no_json_breaks_the_service(client: TestClient, body: object) -> None:
     assert answer.status_code in (400, 422), (text, answer.text)
     for fault in answer.json()["errors"]:
         assert fault["pointer"] == "" or fault["pointer"].startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "end"),
+    [
+        ({"priority": 101}, "/priority", "less than or equal to 100; it is 101"),
+        ({"priority": "high"}, "/priority", '; it is "high"'),
+        ({"preset": "fast"}, "/preset", "'quick'; it is \"fast\""),
+        ({"preset": ["quick"]}, "/preset", "'quick'"),  # too long to be told, perhaps
+        ({"preset": "x" * 61}, "/preset", "'quick'"),
+    ],
+)
+def test_what_was_given_is_named(
+    client: TestClient, assert_problem, changes: dict[str, object], pointer: str, end: str
+) -> None:
+    body = {"type": "discriminator_training", "seed_image_ids": ["img_0"]}
+    answer = client.post("/v1/jobs", json=body | {"task": {"kind": "sisr"}} | changes)
+    (fault,) = assert_problem(answer, 422, "bad_input")["errors"]  # type: ignore[misc]
+    assert fault["pointer"] == pointer
+    assert fault["detail"].endswith(end)
+
+
+def test_what_a_parameter_was_given_is_named(client: TestClient, assert_problem) -> None:
+    problem = assert_problem(client.get("/v1/jobs?limit=0"), 422, "bad_input")
+    assert problem["detail"] == (
+        'query parameter limit: input should be greater than or equal to 1; it is "0"'
+    )
 
 
 @given(st.binary(max_size=200))
