@@ -24,6 +24,8 @@ _KNOWN_KEYS = 10_000
 _POLICY = "requests"
 # How those are answered who show no key that counts: API, pages and connections.
 _REFUSED = frozenset({401, 303, 1008})
+# In the state of a request, the bucket of its address, if its key is not known.
+_UNPROVEN = "unproven"
 _BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.close"})
 
 
@@ -37,11 +39,19 @@ class RequestLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request, if its key has any left."""
-        caller: Caller | None = scope.get("state", {}).get("caller")
+        state = scope.get("state", {})
+        caller: Caller | None = state.get("caller")
         if caller is None:
             await self._app(scope, receive, send)
             return
-        caller = scope["state"]["caller"] = quotas.in_force(caller, self._settings)
+        if _UNPROVEN in state:
+            guesses = self._settings.failed_keys_per_minute
+            standing = await self._rates.look(state[_UNPROVEN], guesses)
+            if not standing.allowed:
+                del state["caller"]  # whether the key is right is not told now
+                await refuse(scope, _too_many_guesses(standing), receive, send)
+                return
+        caller = state["caller"] = quotas.in_force(caller, self._settings)
         per_minute = caller.quotas.requests_per_minute
         if per_minute is None:
             await self._app(scope, receive, send)
@@ -81,6 +91,10 @@ class GuessLimit:
     A key is tried by any request that shows one, for pages and connections too, and by logging
     in. A key that was let in lately still is, whatever others behind the same address do.
     Cookies are not counted: browsers show old ones by themselves.
+
+    A wrong key is taken from the bucket when it was found to be wrong, before that is told. While
+    the bucket is empty, all keys that are not known get the same answer, the right ones too, which
+    the RequestLimit sees to: however many are tried at once, no more is learned than one by one.
     """
 
     def __init__(self, app: ASGIApp, rates: Rates, settings: Settings) -> None:
@@ -100,18 +114,27 @@ class GuessLimit:
         if key not in self._known:
             standing = await self._rates.look(address, self._per_minute)
             if not standing.allowed:
-                refusal = _refusal(standing, "too many requests with wrong API keys have come")
-                await refuse(scope, refusal, receive, send)
+                await refuse(scope, _too_many_guesses(standing), receive, send)
                 return
+            scope.setdefault("state", {})[_UNPROVEN] = address
+        is_refused = False
 
         async def watch(message: Message) -> None:
+            nonlocal is_refused
             if message["type"] in _BEGINNINGS:
                 is_let_in = "caller" in scope.get("state", {})
-                if not is_let_in and message.get("status", message.get("code")) in _REFUSED:
-                    await self._rates.take(address, self._per_minute)
                 if key is not None:
                     self._note(key, known=is_let_in)
-            await send(message)
+                if not is_let_in:
+                    is_wrong = message.get("status", message.get("code")) in _REFUSED
+                    ask = self._rates.take if is_wrong else self._rates.look
+                    standing = await ask(address, self._per_minute)
+                    # A connection that is closed is told no reason.
+                    is_refused = not standing.allowed and scope["type"] == "http"
+                    if is_refused:
+                        await refuse(scope, _too_many_guesses(standing), receive, send)
+            if not is_refused:
+                await send(message)
 
         await self._app(scope, receive, watch)
 
@@ -135,6 +158,10 @@ def _too_many(standing: Standing, per_minute: int) -> RateLimitedError:
     return _refusal(
         standing, f"this API key may send {per_minute} requests a minute (requests_per_minute)"
     )
+
+
+def _too_many_guesses(standing: Standing) -> RateLimitedError:
+    return _refusal(standing, "too many requests with wrong API keys have come")
 
 
 def _refusal(standing: Standing, reason: str) -> RateLimitedError:

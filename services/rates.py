@@ -7,10 +7,12 @@ rate algorithm of ATM networks): one number for each name, which goes when it ha
 say.
 """
 
+import asyncio
 import logging
 import math
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -22,8 +24,10 @@ from services.settings import Settings
 
 WINDOW_SECONDS = 60
 
-# An answer of Redis is waited for so long, and then not asked for until the pause is over.
+# An answer of Redis is waited for so long, looked for so often meanwhile, and then not asked for
+# until the pause is over.
 _TIMEOUT_SECONDS = 0.1
+_LOOKS = 50
 _PAUSE_SECONDS = 1.0
 _CONNECTIONS = 16
 # Names in memory, after which those whose buckets are full are forgotten.
@@ -60,15 +64,14 @@ class Rates:
     """The buckets of one installation."""
 
     def __init__(self, settings: Settings) -> None:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
+        self._redis = redis.asyncio.Redis.from_url(
             settings.redis_client_url,
             max_connections=_CONNECTIONS,
-            timeout=_TIMEOUT_SECONDS,
-            socket_timeout=_TIMEOUT_SECONDS,
-            socket_connect_timeout=_TIMEOUT_SECONDS,
+            socket_timeout=None,  # see _time_limit
             retry=Retry(NoBackoff(), 0),
         )
-        self._redis = redis.asyncio.Redis.from_pool(pool)
+        # Who finds all connections taken waits for a turn: that says nothing about Redis.
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
         self._script = self._redis.register_script(_SCRIPT)
         self._away_until = 0.0
         self._is_leaving = False
@@ -89,18 +92,20 @@ class Rates:
     async def _ask(self, name: str, per_minute: int, *, spend: bool) -> Standing:
         most = WINDOW_SECONDS * 1e6
         each = most / per_minute
-        if time.monotonic() >= self._away_until:
-            if self._away_until:  # one looks whether Redis is back; the others need not wait for it
-                self._away_until = time.monotonic() + _PAUSE_SECONDS
-            try:
-                allowed, until_full = await self._script(
-                    keys=[f"mdf:rate:{name}"], args=[each, most, int(spend)]
-                )
-            except (RedisError, OSError) as error:
-                await self._leave(error)
-            else:
-                self._away_until = 0.0
-                return _standing(bool(allowed), until_full, each, most)
+        async with self._turns:
+            if time.monotonic() >= self._away_until:
+                if self._away_until:  # one looks whether Redis is back; others do not wait for it
+                    self._away_until = time.monotonic() + _PAUSE_SECONDS
+                try:
+                    async with _time_limit():
+                        allowed, until_full = await self._script(
+                            keys=[f"mdf:rate:{name}"], args=[each, most, int(spend)]
+                        )
+                except (RedisError, OSError) as error:
+                    await self._leave(error)
+                else:
+                    self._away_until = 0.0
+                    return _standing(bool(allowed), until_full, each, most)
         return _standing(*self._ask_memory(name, each, most, spend=spend), each, most)
 
     async def _leave(self, error: Exception) -> None:
@@ -110,11 +115,14 @@ class Rates:
         if self._is_leaving:  # many may have asked at once
             return
         if not was_away:
-            _log.warning("rates are kept in memory while Redis is away: %s", error)
+            _log.warning(
+                "rates are kept in memory while Redis is away: %s", str(error) or "no answer"
+            )
         self._is_leaving = True
         try:
             with suppress(RedisError, OSError):  # one that is away does not say goodbye
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                async with _time_limit():
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
         finally:
             self._is_leaving = False
 
@@ -132,6 +140,31 @@ class Rates:
             full += each
             self._full[name] = full
         return True, full - now
+
+
+@asynccontextmanager
+async def _time_limit() -> AsyncIterator[None]:
+    """End what is done here when Redis has not answered in time.
+
+    Counted in looks of the event loop: one that is busy elsewhere cannot hear an answer that is
+    there. Raises: TimeoutError.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def look_again(looks: int) -> None:
+        nonlocal timer
+        if looks:
+            timer = loop.call_later(_TIMEOUT_SECONDS / _LOOKS, look_again, looks - 1)
+        else:
+            limit.reschedule(loop.time())
+
+    async with asyncio.timeout(None) as limit:
+        look_again(_LOOKS)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _standing(allowed: bool, until_full: float, each: float, most: float) -> Standing:

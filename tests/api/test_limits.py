@@ -2,15 +2,20 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from api.app import create_app
 from services import keys
+from services.access import Caller
+from services.database import Database
 from services.embedded.broker import EmbeddedRedis
 from services.installation import Installation
 from services.settings import Settings
@@ -258,6 +263,125 @@ def test_a_known_key_is_known_no_more_once_it_is_revoked(
 def test_asking_without_a_key_is_no_guess(client: TestClient, make_key: MakeKey) -> None:
     make_key("admin")
     assert {client.get("/v1/jobs").status_code for _ in range(8)} == {401}
+
+
+def _wrong(n: int) -> str:
+    return f"mdf_{n:032x}_{'x' * 43}"
+
+
+def _ask(client: TestClient, method: str, path: str, token: str) -> httpx.Response:
+    """Show a key: in the header, or by logging in."""
+    if path == "/v1/session":
+        return client.post(path, json={"api_key": token})
+    return client.request(
+        method,
+        path,
+        headers={"Authorization": f"Bearer {token}", "Accept": "text/html"},
+        json={"name": "made", "scopes": ["read"]},
+        follow_redirects=False,
+    )
+
+
+WAYS_IN = [("GET", "/v1/jobs", 401), ("GET", "/runs", 303), ("POST", "/v1/session", 401)]
+
+
+@pytest.mark.parametrize(("method", "path", "refusal"), WAYS_IN)
+def test_keys_that_are_guessed_at_once_are_counted_as_one_by_one(
+    keeper: str, client: TestClient, make_key: MakeKey, method: str, path: str, refusal: int
+) -> None:
+    make_key("admin")
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda n: _ask(client, method, path, _wrong(n)), range(30)))
+    assert sorted(answer.status_code for answer in answers) == [refusal] * 3 + [429] * 27
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.json()["code"] for answer in refused} == {"rate_limited"}
+    assert {answer.headers["Retry-After"] for answer in refused} <= {"18", "19", "20"}
+    assert {answer.headers.get("Location") for answer in refused} == {None}
+
+
+@pytest.fixture
+def slow_key(
+    make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, threading.Event, threading.Event]:
+    """A right key; that it is being looked up; and that it may be found."""
+    token = make_key("admin")["Authorization"].removeprefix("Bearer ")
+    is_sought, may_be_found = threading.Event(), threading.Event()
+    authenticate = keys.authenticate
+
+    def authenticate_slowly(database: Database, shown: str) -> Caller:
+        if shown == token:
+            is_sought.set()
+            assert may_be_found.wait(10)
+        return authenticate(database, shown)
+
+    monkeypatch.setattr(keys, "authenticate", authenticate_slowly)
+    return token, is_sought, may_be_found
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/jobs"), ("POST", "/v1/api-keys"), ("POST", "/v1/session")]
+)
+def test_once_enough_wrong_keys_were_tried_a_right_one_looks_as_they_do(
+    keeper: str,
+    client: TestClient,
+    installation: Installation,
+    slow_key: tuple[str, threading.Event, threading.Event],
+    method: str,
+    path: str,
+) -> None:
+    token, is_sought, may_be_found = slow_key
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(_ask, client, method, path, token)
+        assert is_sought.wait(10)
+        for n in range(3):
+            _ask(client, method, path, _wrong(n))
+        wrong = _ask(client, method, path, _wrong(3))
+        may_be_found.set()
+        right = under_way.result(10)
+    assert (wrong.status_code, right.status_code) == (429, 429)
+    assert right.headers.keys() == wrong.headers.keys()
+    assert right.json()["detail"].partition(":")[0] == wrong.json()["detail"].partition(":")[0]
+    # Nothing was done, and the key is not known by now.
+    with installation.database.read() as session:
+        assert len(keys.list_keys(session).items) == 1
+    assert client.get("/v1/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 429
+
+
+def test_once_enough_wrong_keys_were_tried_a_connection_is_no_way_to_find_a_right_one(
+    client: TestClient, slow_key: tuple[str, threading.Event, threading.Event]
+) -> None:
+    token, is_sought, may_be_found = slow_key
+    query = "EIO=4&transport=websocket&client_id=c&tab_id=t&document_id=d&next_message_id=0"
+
+    def connect() -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        with (
+            pytest.raises(WebSocketDisconnect) as refused,
+            client.websocket_connect(f"/_nicegui_ws/socket.io/?{query}", headers=headers),
+        ):
+            pass
+        return refused.value.code
+
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(connect)
+        assert is_sought.wait(10)
+        for n in range(3):
+            _ask(client, "GET", "/v1/jobs", _wrong(n))
+        may_be_found.set()
+        assert under_way.result(10) == 1008
+
+
+def test_right_keys_that_come_at_once_are_all_let_in(
+    keeper: str, client: TestClient, make_key: MakeKey
+) -> None:
+    shown = [make_key("admin") for _ in range(5)] * 5
+    with ThreadPoolExecutor(len(shown)) as pool:
+        answers = list(pool.map(lambda headers: client.get("/v1/jobs", headers=headers), shown))
+    assert [answer.status_code for answer in answers] == [200] * 25
+    logins = [headers["Authorization"].removeprefix("Bearer ") for headers in shown]
+    with ThreadPoolExecutor(len(logins)) as pool:
+        answers = list(pool.map(lambda token: _ask(client, "POST", "/v1/session", token), logins))
+    assert [answer.status_code for answer in answers] == [201] * 25
 
 
 @pytest.mark.parametrize(

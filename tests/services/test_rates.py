@@ -1,10 +1,15 @@
 """How often somebody may do something, kept on Redis, and here while it is away."""
 
 import asyncio
+import os
+import signal
+import time
 
 import pytest
+import uvloop
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services.embedded.broker import EmbeddedRedis
 from services.rates import Rates
 from services.settings import Settings
 
@@ -52,3 +57,70 @@ def test_many_who_ask_while_redis_fails_leave_it_once(
     assert [record.message for record in caplog.records] == [
         "rates are kept in memory while Redis is away: no connection available"
     ]
+
+
+async def _take_at_once(rates: Rates, times: int) -> int:
+    """How many of so many who ask at once are allowed, by a bucket of ten."""
+    taken = await asyncio.gather(*(rates.take("key:a", 10) for _ in range(times)))
+    return sum(standing.allowed for standing in taken)
+
+
+def test_however_many_ask_at_once_are_counted_on_redis(
+    settings: Settings, broker: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def take() -> tuple[int, bool]:
+        allowed = await _take_at_once(rates := Rates(settings), 500)
+        other = await Rates(settings).look("key:a", 10)  # has no memory of it
+        await rates.close()
+        return allowed, other.allowed
+
+    assert uvloop.run(take()) == (10, False)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_an_event_loop_that_is_busy_does_not_take_redis_for_away(
+    settings: Settings,
+    broker: EmbeddedRedis,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_connected: bool,
+) -> None:
+    async def keep_busy() -> None:
+        while True:
+            time.sleep(0.12)
+            await asyncio.sleep(0)
+
+    async def take() -> tuple[int, bool]:
+        rates = Rates(settings)
+        if is_connected:
+            await rates.look("key:a", 10)
+        busy = asyncio.create_task(keep_busy())
+        allowed = await _take_at_once(rates, 14)
+        busy.cancel()
+        other = await Rates(settings).look("key:a", 10)
+        await rates.close()
+        return allowed, other.allowed
+
+    assert uvloop.run(take()) == (10, False)
+    assert caplog.messages == []
+
+
+def test_many_who_wait_for_their_turn_at_a_silent_redis_are_not_held_up(
+    settings: Settings, broker: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def take() -> tuple[int, float]:
+        rates = Rates(settings)
+        started = time.monotonic()
+        allowed = await _take_at_once(rates, 500)
+        return allowed, time.monotonic() - started
+
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        allowed, seconds = uvloop.run(take())
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    assert allowed == 10
+    assert 0.1 <= seconds < 2  # not one after the other
+    assert caplog.messages == ["rates are kept in memory while Redis is away: no answer"]
