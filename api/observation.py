@@ -39,6 +39,7 @@ class Observation:
 
     async def _observe(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         status = 0
+        method = known_method(scope["method"])
         started = time.perf_counter()
 
         async def watch(message: Message) -> None:
@@ -57,16 +58,15 @@ class Observation:
             else:
                 await self._app(scope, receive, watch)
         except ClientDisconnect:
-            _log.info("%s %r: the client is gone", scope["method"], scope["path"])
+            _log.info("%s %r: the client is gone", method, scope["path"])
         except Exception as error:
-            _log.exception("%s %r failed", scope["method"], scope["path"])
+            _log.exception("%s %r failed", method, scope["path"])
             telemetry.tell({}, fault=type(error).__name__)
             if status:
                 raise  # too late for another answer: the server closes the connection
             await internal_problem(scope)(scope, receive, watch)
         finally:
             seconds = time.perf_counter() - started
-            method = known_method(scope["method"])
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.observe(method, route, status, seconds)
             telemetry.tell(
@@ -74,7 +74,7 @@ class Observation:
                 name=f"{method} {route}",
                 fault=str(status) if status >= 500 else None,
             )
-            _log.info("%s %r %d in %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
+            _log.info("%s %r %d in %.1f ms", method, scope["path"], status, seconds * 1000)
 
 
 def _traced(scope: Scope) -> AbstractContextManager[None]:

@@ -1,7 +1,8 @@
 """The log: one line an event, as text or as JSON, with the ids of what the event is about.
 
 What others wrote cannot forge a line: control characters are escaped, and in text the lines of
-a traceback are marked.
+a traceback are marked. Whoever logs them, keys, webhooks' secrets and the user and password of an
+address are struck out.
 """
 
 import json
@@ -24,6 +25,11 @@ IDS = ("request_id", "job_id", "attempt", "worker", "trace_id")
 # They tell at length of what the service does by them, addresses with secrets included.
 _TALKATIVE = ("httpx", "httpcore", "urllib3")
 _CONTROL = re.compile(f"[{CONTROL}]")
+# Of a key its id stays.
+_KEY = re.compile(r"(mdf_[0-9a-f]+_|whsec_)[\w+/=-]+")
+# In a word, all from `//` to the last `@`: in a path, what was quoted of a password comes unquoted.
+# Atomic, so that no line takes more than linear time.
+_USER = re.compile(r"(?<!\S)((?>\S*?[:/]/+))\S*@")
 _log = logging.getLogger(__name__)
 _settings: Settings | None = None
 _process_ids: dict[str, str | int] = {}
@@ -85,7 +91,7 @@ class TextFormatter(logging.Formatter):
         text = f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}"
         lines = [f"{text} [{ids}]" if ids else text]
         lines += [f"  | {line}" for line in (_exception(record) or "").split("\n") if line]
-        return "\n".join(_CONTROL.sub(_escape, line) for line in lines)
+        return _without_secrets("\n".join(_CONTROL.sub(_escape, line) for line in lines))
 
 
 class JsonFormatter(logging.Formatter):
@@ -103,7 +109,7 @@ class JsonFormatter(logging.Formatter):
         exception = _exception(record)
         if exception is not None:
             content["exception"] = exception
-        return json.dumps(content)
+        return _without_secrets(json.dumps(content))
 
 
 _FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
@@ -136,6 +142,15 @@ def _log_end_of_thread(fault: threading.ExceptHookArgs) -> None:
         name = fault.thread.name if fault.thread else "unknown"
         error = (fault.exc_type, fault.exc_value, fault.exc_traceback)
         _log.error("the thread %s ends", name, exc_info=error)
+
+
+def _without_secrets(line: str) -> str:
+    if "mdf_" in line or "whsec_" in line:
+        line = _KEY.sub(r"\1***", line)
+    # JSON stays JSON: a space stands between any two values, and no escape is cut.
+    if "@" in line:
+        line = _USER.sub(r"\1***@", line)
+    return line
 
 
 def _escape(found: re.Match[str]) -> str:

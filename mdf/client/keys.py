@@ -1,14 +1,33 @@
 """`client.keys`: who may call the service."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from mdf.client.pages import iterate, page
 from mdf.client.records import ApiKey, Page, parse
 from mdf.client.transport import Transport
+from mdf.errors import MDFError
+
+_KEY = re.compile(r"(?:key|mdf)_([0-9a-f]+)(?:_[\w-]*)?")
+
+
+def id_of(key: str) -> str:
+    """The id of the key that is meant, by its id or its token, whose secret goes no further.
+
+    Raises: MDFError for what is neither; it may be a secret, and is not repeated.
+    """
+    found = _KEY.fullmatch(key.strip())
+    if found is None:
+        raise MDFError("that is no key: name it by its id, `key_…`, or its token, `mdf_…`")
+    return f"key_{found[1]}"
 
 
 class Keys:
-    """Create, list, change and revoke API keys; needs the scope `admin`."""
+    """Create, list, change and revoke API keys; needs the scope `admin`.
+
+    A key is named by its id or, where that is what is at hand, its token: of it only the id is
+    sent.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -54,9 +73,9 @@ class Keys:
             content["name"] = name
         if quotas:
             content["quotas"] = dict(quotas)
-        changed = self._transport.act(f"/v1/api-keys/{key_id}", method="PATCH", json=content)
+        changed = self._transport.act(f"/v1/api-keys/{id_of(key_id)}", method="PATCH", json=content)
         return parse(ApiKey, changed)
 
     def revoke(self, key_id: str) -> None:
         """Refuse the key from now on."""
-        self._transport.act(f"/v1/api-keys/{key_id}", method="DELETE")
+        self._transport.act(f"/v1/api-keys/{id_of(key_id)}", method="DELETE")

@@ -15,6 +15,7 @@ import typer
 from rich.text import Text
 
 from mdf.client import ApiKey as Key
+from mdf.client.keys import id_of
 from mdf.commands.connection import ApiKey, AsJson, Limit, Url, connect
 from mdf.commands.terminal import (
     age,
@@ -154,7 +155,9 @@ def create(
 
 @app.command("set")
 def change(
-    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Id of a key.")],
+    key_id: Annotated[
+        str, typer.Argument(metavar="KEY", parser=id_of, help="Id of a key, or its token.")
+    ],
     *,
     name: Annotated[str | None, typer.Option("--name", help="What the key is for.")] = None,
     requests_per_minute: RequestsPerMinute = None,
@@ -215,7 +218,10 @@ def list_keys(
 
 @app.command()
 def revoke(
-    key_ids: Annotated[list[str], typer.Argument(metavar="KEY...", help="Ids of keys.")],
+    key_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY...", parser=id_of, help="Ids of keys, or their tokens."),
+    ],
     local: Local = False,
     as_json: AsJson = False,
     url: Url = None,

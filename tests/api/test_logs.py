@@ -20,6 +20,8 @@ from services.database.schema import Image, Job
 from services.installation import Installation
 
 FORGED = '{"level": "ERROR", "message": "forged"}'
+KEY_ID = f"mdf_{'0193' * 8}"
+KEY = f"{KEY_ID}_hidden{'Secret-_' * 5}"
 
 
 @pytest.fixture
@@ -67,6 +69,13 @@ def ask(port: int, image: Image) -> None:
         assert client.post("/v1/jobs", json=given, headers=headers).status_code == 202
         client.get("/v1/me?key=hidden", headers={"Authorization": "Bearer mdf_hidden_secret"})
         client.get(f"/v1/%0A{FORGED}%0D%0A", headers={"X-Request-ID": "not one"})
+        client.delete(f"/v1/api-keys/{KEY}", headers={"X-Request-ID": "whsec_hidden"})
+        client.get("/v1/webhooks/https://user:hid%2Fhidden@host/")
+        client.get("/v1/webhooks/https%3A%2F%2Fuser%3Ahidden%40host/")
+    for line in (f"{KEY} /v1/images", "GET http://user:hidden@127.0.0.1/v1/images", f"GET /{KEY}"):
+        with socket.create_connection(("127.0.0.1", port)) as raw:
+            raw.sendall(f"{line} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            raw.recv(1000)
     with socket.create_connection(("127.0.0.1", port)) as raw:
         raw.sendall(f"{FORGED}\r\n{FORGED}\r\n\r\n".encode())
         raw.recv(1000)
@@ -101,6 +110,16 @@ def test_every_line_is_json_and_a_requests_lines_name_it(
     (strange,) = [line for line in log if "forged" in str(line["message"]) and "404" in str(line)]
     assert str(strange["request_id"]).isalnum()
     assert "hidden" not in str(log)
+    assert "Secret" not in str(log)
+    asked = [str(line["message"]).rpartition(" in ")[0] for line in log]
+    assert {
+        f"DELETE '/v1/api-keys/{KEY_ID}_***' 422",
+        "GET '/v1/webhooks/https://***@host/' 404",
+        "other '/v1/images' 405",
+        "GET 'http://***@127.0.0.1/v1/images' 404",
+        f"GET '/{KEY_ID}_***' 404",
+    } <= set(asked)
+    assert asked.count("GET '/v1/webhooks/https://***@host/' 404") == 2
     assert not [line for line in log if "exception" in line]
     with installation.database.read() as session:
         (job,) = session.query(Job).all()

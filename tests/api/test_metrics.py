@@ -92,6 +92,17 @@ def test_what_was_counted_stays_when_its_job_is_deleted(
     assert value(samples, "mdf_jobs", **labels) == 0
 
 
+def test_methods_that_callers_make_up_are_counted_as_one(client: TestClient) -> None:
+    for method in ("TRACE", "BREW", "HIDDEN"):
+        assert client.request(method, "/v1/me").status_code == 405
+    told = client.get("/metrics").text
+    assert "HIDDEN" not in told
+    samples = scrape(client)
+    counted = {"route": "/v1/me", "status": "405"}
+    assert value(samples, "mdf_http_requests_total", method="TRACE", **counted) == 1
+    assert value(samples, "mdf_http_requests_total", method="other", **counted) == 2
+
+
 def test_queues_are_told_apart(client: TestClient, installation: Installation, job_id: str) -> None:
     samples = scrape(client)
     depths = {

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,76 @@ def test_no_line_of_a_traceback_can_pass_for_an_event(written: io.StringIO) -> N
     assert "job failed" in first
     assert all(line.startswith("  | ") and line.isprintable() for line in rest)
     assert "ValueError: end" in written.getvalue()
+
+
+KEY_ID = "mdf_0193f1f1f1f1701382f0f1f1f1f1f1f1"
+KEY = f"{KEY_ID}_hid_den-{'Hidden01' * 4}abc"
+HOOK = "whsec_hidden/HIDDEN+hidden/hidden01234="
+STRUCK = [
+    (KEY, f"{KEY_ID}_***"),
+    (KEY[:50], f"{KEY_ID}_***"),
+    (f"DELETE '/v1/api-keys/{KEY}' 422", f"DELETE '/v1/api-keys/{KEY_ID}_***' 422"),
+    (f"{KEY},{KEY}", f"{KEY_ID}_***,{KEY_ID}_***"),
+    (f"told {HOOK} and {HOOK}", "told whsec_*** and whsec_***"),
+    ("https://user:hidden@host:1/a", "https://***@host:1/a"),
+    ("redis://:hidden@host/0 and http://hidden@host", "redis://***@host/0 and http://***@host"),
+    ("('http://a:hidden@a/', 'http://b:hidden@b/')", "('http://***@a/', 'http://***@b/')"),
+    ("https://user:hid/d@en@host/", "https://***@host/"),
+    ("/x/https:/user:hidden@host/", "/x/https:/***@host/"),
+    ("//user:hidden@host", "//***@host"),
+    ('{"url": "https://a:hid\\"den\\\\@host", "x": "é"}', '{"url": "https://***@host", "x": "é"}'),
+    (f"http://{KEY}@host", "http://***@host"),
+]
+KEPT = [
+    f"no API key {KEY_ID.replace('mdf', 'key')}, {KEY_ID}",
+    "mdf_http_requests of mdf_webhook_deliveries",
+    "a secret is `whsec_` and 24 to 64 bytes",
+    "anna@example.org asks https://example.org/ for @",
+    "celery@host: https://example.org/a?b=c",
+]
+
+
+@pytest.mark.parametrize(("said", "told"), STRUCK)
+@pytest.mark.parametrize("form", [TextFormatter, JsonFormatter])
+def test_what_is_secret_is_struck_out(form: type[logging.Formatter], said: str, told: str) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "of %s", (said,), None)
+    line = form().format(record)
+    message = json.loads(line)["message"] if form is JsonFormatter else line.split(" x: ")[1]
+    assert message == f"of {told}"
+
+
+@pytest.mark.parametrize("said", KEPT)
+def test_what_only_looks_like_a_secret_stays(written: io.StringIO, said: str) -> None:
+    log.warning("%s", said)
+    assert said in written.getvalue()
+
+
+def fail() -> None:
+    try:
+        {}[KEY]
+    except KeyError as error:
+        raise ValueError(f"at\nhttps://user:hidden@host/, {HOOK}") from error
+
+
+def test_a_secret_is_struck_out_of_tracebacks_and_ids_too(written: io.StringIO) -> None:
+    try:
+        fail()
+    except ValueError:
+        with logs.about(request_id=HOOK, worker=KEY):
+            log.exception("failed for %s", "redis://:hidden@host/")
+    told = written.getvalue()
+    assert told.count(f"{KEY_ID}_***") == 2
+    assert told.count("https://***@host/, whsec_***") == 1
+    assert told.count("redis://***@host/") == 1
+    assert told.count("whsec_***") == 2
+    assert "hid" not in told.lower()
+
+
+def test_no_line_takes_long(written: io.StringIO) -> None:
+    begun = time.process_time()
+    for part in ("//:", ":/", "/", "mdf_0", "whsec_", "@:", "//a:@"):
+        log.warning("@ %s @", part * (65536 // len(part)))
+    assert time.process_time() - begun < 1
 
 
 def test_a_line_of_json_holds_what_is_known(as_json: io.StringIO) -> None:

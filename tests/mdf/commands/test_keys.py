@@ -78,6 +78,25 @@ def test_what_the_database_refuses_is_told(on_host: Callable[..., Result]) -> No
     assert (unknown.exit_code, unknown.stderr) == (1, "error: no API key key_0\n")
 
 
+def test_a_key_is_named_by_its_token_and_told_by_its_id(on_host: Callable[..., Result]) -> None:
+    on_host("create", "admin")
+    key = json.loads(on_host("create", "leaked", "--local", "--json").stdout)
+    token = key["secret"]
+    renamed = on_host("set", token, "--name", "leaks", "--json")
+    assert json.loads(renamed.stdout)["name"] == "leaks"
+    revoked = on_host("revoke", token, "--json")
+    assert json.loads(revoked.stdout) == {"revoked": [key["id"]]}
+    assert f"revoked {key['id']}\n" in revoked.stderr
+    listed = json.loads(on_host("ls", "--json").stdout)
+    assert [each["name"] for each in listed if each["revoked"]] == ["leaks"]
+    refused = on_host("revoke", listed[1]["id"], token[4:])
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("error: that is no key")
+    secret = token.split("_", 2)[2]
+    assert all(secret not in result.output for result in (renamed, revoked, refused))
+    assert json.loads(on_host("ls", "--json").stdout) == listed
+
+
 def test_a_server_that_was_named_is_not_bypassed(on_host: Callable[..., Result]) -> None:
     result = on_host("create", "admin", "--url", "http://127.0.0.1:9")
     assert result.exit_code == 1
