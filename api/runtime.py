@@ -1,10 +1,13 @@
 """What the routes of one process share, opened when it starts and closed when it stops."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
+from starlette.requests import ClientDisconnect
 
 from api.announcements import Announcements
 from api.bodies import largest_form
@@ -96,6 +99,19 @@ async def _shared(request: Request) -> Runtime:
 
 async def _installed(request: Request) -> Installation:
     return _runtime(request).installation
+
+
+@asynccontextmanager
+async def decoder_turn(request: Request) -> AsyncIterator[None]:
+    """A turn of the caller's at the decoders, once it has come; not if the client is gone by then.
+
+    Raises: UnavailableError as `Turns.turn` does; ClientDisconnect.
+    """
+    await request.is_disconnected()  # the server reads on, so that it hears of the end
+    async with _runtime(request).decoders.turn(request.state.caller.owner):
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        yield
 
 
 Shared = Annotated[Runtime, Depends(_shared)]

@@ -13,7 +13,7 @@ from api.creation import Created, Creating, Creation
 from api.downloads import RESPONSES, download, plain_name
 from api.errors import documented
 from api.paging import Cursor, Limit, PageOut, link_next
-from api.runtime import Installed, Shared
+from api.runtime import Installed, Shared, decoder_turn
 from api.schemas import DeletedOut, ImageOut
 from services.access import Caller
 from services.blobs import StoredFile
@@ -37,6 +37,7 @@ ImageId = Annotated[str, Path(description="`img_…`", max_length=64)]
     },
 )
 async def upload_image(
+    request: Request,
     caller: Writer,
     creation: Creating,
     shared: Shared,
@@ -50,7 +51,7 @@ async def upload_image(
     Transparency is kept for restoration; training sees it over white.
     """
     limits = Limits.of(shared.installation.settings)
-    async with shared.decoders.turn(caller.owner):
+    async with decoder_turn(request):
         content = await file.read()
         decoded = await anyio.to_thread.run_sync(partial(decode, content, limits, keep_alpha=True))
     name = plain_name(file.filename or "", fallback="image")

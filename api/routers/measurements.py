@@ -5,14 +5,14 @@ from functools import partial
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, File, UploadFile
+from fastapi import APIRouter, File, Request, UploadFile
 
 from api.access import Reader
 from api.bodies import IMAGE_FORM, NOT_EMPTY, StrictRoute
 from api.downloads import read_image
 from api.errors import documented
 from api.routers.images import ImageId
-from api.runtime import Runtime, Shared
+from api.runtime import Runtime, Shared, decoder_turn
 from api.schemas import MeasurementOut, MeasurementsOut
 from services.access import Caller
 from services.database.schema import Image
@@ -30,6 +30,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"], route_class=StrictRoute
     responses=documented(404, 507),
 )
 async def measure_image(
+    request: Request,
     image_id: ImageId,
     caller: Reader,
     shared: Shared,
@@ -39,7 +40,7 @@ async def measure_image(
     image = await anyio.to_thread.run_sync(_image, shared, image_id, caller)
     measuring.check_reference(image.width, image.height)
     limits = replace(Limits.of(shared.installation.settings), min_side=1)
-    async with shared.decoders.turn(caller.owner):
+    async with decoder_turn(request):
         decoded = await anyio.to_thread.run_sync(partial(decode, await file.read(), limits))
     measuring.check_sizes((decoded.width, decoded.height), (image.width, image.height))
     async with shared.workbench.turn(caller.owner) as bench:

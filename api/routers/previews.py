@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Json, RootModel
 
 from api.access import Reader
@@ -12,7 +12,7 @@ from api.bodies import StrictRoute
 from api.downloads import read_file
 from api.errors import documented
 from api.routers.images import ImageId
-from api.runtime import Runtime, Shared
+from api.runtime import Runtime, Shared, decoder_turn
 from services import previews
 from services.access import Caller
 from services.blobs import Blobs, StoredFile
@@ -57,6 +57,7 @@ class AnyTask(RootModel[Task]):
 )
 async def preview_image(
     *,
+    request: Request,
     image_id: ImageId,
     caller: Reader,
     shared: Shared,
@@ -69,7 +70,9 @@ async def preview_image(
 ) -> Response:
     """An image, or a part of it, shrunk by Lanczos as the scales of a pyramid are."""
     window = Window(left, top, width, height)
-    png = await _excerpt(shared, image_id, caller, window, (to_width, to_height))
+    png = await _excerpt(
+        request, shared, image_id, caller, window=window, size=(to_width, to_height)
+    )
     return Response(png, media_type="image/png", headers=HEADERS)
 
 
@@ -81,6 +84,7 @@ async def preview_image(
 )
 async def distort_image(
     *,
+    request: Request,
     image_id: ImageId,
     caller: Reader,
     shared: Shared,
@@ -106,7 +110,7 @@ async def distort_image(
     """A part of an image, distorted as a task has it."""
     window = Window(left, top, width, height)
     # It has turns of its own, and who waits for one does not hold the workbench meanwhile.
-    part = await _excerpt(shared, image_id, caller, window, NATURAL)
+    part = await _excerpt(request, shared, image_id, caller, window=window, size=NATURAL)
     async with shared.workbench.turn(caller.owner) as bench:
         png = await bench.run(
             previews.distorted, part, task.root, position=position, random_seed=random_seed
@@ -115,7 +119,7 @@ async def distort_image(
 
 
 async def _excerpt(
-    shared: Runtime, image_id: str, caller: Caller, window: Window, size: Size
+    request: Request, shared: Runtime, image_id: str, caller: Caller, *, window: Window, size: Size
 ) -> bytes:
     def work() -> bytes:
         with shared.installation.database.read() as session:
@@ -123,7 +127,7 @@ async def _excerpt(
         file = StoredFile(blob=image.blob, size=image.size, sha256=image.sha256)
         return _cut(shared.installation.blobs, image.id, file, window, size)
 
-    async with shared.decoders.turn(caller.owner):
+    async with decoder_turn(request):
         return await anyio.to_thread.run_sync(work)
 
 

@@ -21,7 +21,7 @@ from api.errors import documented
 from api.preferences import Prefer, wait_seconds
 from api.routers.jobs import described
 from api.routers.models import ModelId
-from api.runtime import Runtime, Shared
+from api.runtime import Runtime, Shared, decoder_turn
 from api.schemas import ImageIn, JobOut
 from services.access import Caller
 from services.blobs import StoredFile
@@ -165,7 +165,7 @@ async def _picture(request: Request, shared: Runtime, caller: Caller) -> _Pictur
         problem = Problem("/file", "must be a file: the one part of the form, with a filename")
         raise BadInputError("the form needs one part, `file`, with a filename", problems=(problem,))
     limits = replace(Limits.of(shared.installation.settings), min_side=1)
-    async with shared.decoders.turn(caller.owner):
+    async with decoder_turn(request):
         content = await file.read()
         decoded = await anyio.to_thread.run_sync(partial(decode, content, limits, keep_alpha=True))
     name = plain_name(file.filename or "", fallback="image")

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Literal
 
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import putchunk
+from PIL.PngImagePlugin import PngImageFile, putchunk
 from PIL.TiffImagePlugin import TiffImageFile
 
 # TIFF and PNG samples of other kinds (floating point, 32 bits, Lab) have no agreed range.
@@ -61,12 +61,24 @@ MOST_BESIDE = 8 << 20  # bytes in those that hold no pixels: they are copied as 
 MOST_TEXT = 4 << 20  # characters of a PNG's texts, and bytes of its profile, expanded
 MOST_EXIF = 1 << 20  # bytes
 MOST_FILL = 1000  # bytes before a marker of a JPEG
+# Samples of a PNG's pixel, by its colour type; and the pixels of an interlaced one's passes: the
+# first column and row, and the steps from one to the next.
+PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+WHOLE = ((0, 0, 1, 1),)
+PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+PORTION = 1 << 12  # of compressed bytes: it expands to 4 MiB at most
 # Markers of segments that may come before a JPEG's pixels: tables, frames, applications' data.
 SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
+HUFFMAN_SEQUENTIAL = (0xC0, 0xC1)  # frames
 SEGMENTS = {*range(0xC0, 0xD0), SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xC8}
 # Markers behind them, which stand among pixels; those of one byte are passed over.
 MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 MOST_SCANS = 60  # of a progressive JPEG; each goes over all pixels
+# Bits that are no code of a JPEG, as many as libjpeg reads ahead.
+PADDING = b"\xff\0" * 16
 MOST_EXIF_SEGMENTS = 16  # Pillow copies what it has of them for each
 # The first directory of a TIFF: more tags than have names; bytes of a value, by its type; and
 # what the size of what libtiff holds is reckoned from.
@@ -147,7 +159,8 @@ def decode(
     # Which would turn the image, and read directories that nobody needs.
     TiffImageFile.load_end = ImageFile.ImageFile.load_end  # type: ignore[method-assign]
     check_parts(content)
-    image: Image.Image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "WEBP", "TIFF"])
+    file = io.BytesIO(content)
+    image: Image.Image = Image.open(file, formats=["PNG", "JPEG", "WEBP", "TIFF"])
     check_size(image, content, limits)
     conversions: list[str] = []
     bits = bits_per_sample(image, content)
@@ -173,6 +186,10 @@ def decode(
     if isinstance(image, TiffImageFile):  # its file is closed with the last pixel
         with suppress(TypeError):  # XMP data that are no bytes
             image.getexif()
+    if isinstance(image, PngImageFile):
+        check_rows(image, content)
+    elif isinstance(image, JpegImageFile) and has_one_scan(image, content):
+        take_end(file, content)
     image.load()
     picture = Picture(image)
     turn_upright(picture, image, conversions)
@@ -196,7 +213,7 @@ def check_parts(content: bytes) -> None:
         sizes: Iterator[int] = (size for _, _, size in segments_of_jpeg(content))
         check_exif_and_scans(content)
     elif content.startswith(b"\x89PNG"):
-        sizes = chunks_of_png(content)
+        sizes = (0 if kind == b"IDAT" else size for kind, _, size in chunks_of_png(content))
     elif content.startswith(b"RIFF"):
         sizes = chunks_of_webp(content)
     else:
@@ -223,16 +240,52 @@ def too_much_beside(most: int) -> BadImage:
     )
 
 
-def chunks_of_png(content: bytes) -> Iterator[int]:
-    """The bytes of each chunk, 0 where they are pixels."""
+def chunks_of_png(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks: the kind, where the content begins, and its bytes."""
     start = 8
     while start < len(content):
         size = int.from_bytes(content[start : start + 4], "big")
         kind = content[start + 4 : start + 8]
-        yield 0 if kind == b"IDAT" else min(size, len(content) - start)
+        yield kind, start + 8, min(size, len(content) - start)
         if kind == b"IEND":
             return
         start += 12 + size
+
+
+def check_rows(image: PngImageFile, content: bytes) -> None:
+    """Refuse a PNG of fewer pixels than its header says: Pillow leaves black what is missing."""
+    missing = bytes_of_rows(content)
+    inflater = zlib.decompressobj()
+    if image.tile[0].extents == (0, 0, *image.size):  # an animation's frame may be smaller
+        for portion in pixels_of_png(content):
+            missing -= len(inflater.decompress(portion, missing))
+            if missing == 0:
+                return
+            if inflater.eof:
+                break
+    raise BadImage("the PNG file is truncated or damaged: its pixels end before the last row")
+
+
+def bytes_of_rows(content: bytes) -> int:
+    """The bytes that a PNG's pixels expand to, by its header."""
+    headers = [start for kind, start, _ in chunks_of_png(content) if kind == b"IHDR"]
+    if headers != [16]:
+        raise BadImage("the PNG file is damaged: it does not begin with its one header")
+    width, height, bits, colours, _, _, is_interlaced = struct.unpack_from(">IIBBBBB", content, 16)
+    total = 0
+    for left, top, across, down in PASSES if is_interlaced else WHOLE:
+        columns, rows = len(range(left, width, across)), len(range(top, height, down))
+        row = (columns * PNG_SAMPLES[colours] * bits + 7) // 8
+        total += rows * (1 + row) if columns else 0
+    return total
+
+
+def pixels_of_png(content: bytes) -> Iterator[bytes]:
+    """The compressed pixels."""
+    for kind, start, size in chunks_of_png(content):
+        if kind == b"IDAT":
+            for place in range(start, start + size, PORTION):
+                yield content[place : min(place + PORTION, start + size)]
 
 
 def chunks_of_webp(content: bytes) -> Iterator[int]:
@@ -345,6 +398,26 @@ def first_scan(content: bytes) -> int:
     raise BadImage("the JPEG file has no pixels")
 
 
+def has_one_scan(image: JpegImageFile, content: bytes) -> bool:
+    """Whether a JPEG has all its colours in its first scan, as they are to be."""
+    return "progressive" not in image.info and content[first_scan(content) + 2] == len(image.layer)
+
+
+def take_end(file: BinaryIO, content: bytes) -> None:
+    """Take what ends the one scan of a JPEG: before it, libjpeg greys out what is missing.
+
+    Without it, what is missing is waited for, as in a file that is cut.
+    """
+    if not any(marker in HUFFMAN_SEQUENTIAL for marker, _, _ in segments_of_jpeg(content)):
+        return  # libjpeg does not wait for arithmetic codes
+    header = first_scan(content)
+    size = int.from_bytes(content[header : header + 2], "big")
+    if end := MARKER.search(content, header + size):
+        file.seek(end.start())
+        file.truncate()
+        file.write(PADDING)
+
+
 def count_frames(image: Image.Image) -> int:
     """Pictures in the file; of a TIFF, which may have millions, 2 stands for all above 1."""
     if isinstance(image, TiffImageFile):
@@ -384,8 +457,7 @@ def held_besides(image: Image.Image, content: bytes) -> tuple[str, float]:
     width, height = size_of(image)
     if isinstance(image, JpegImageFile):
         sampling = [(across, down) for _, across, down, _ in image.layer]
-        colours = content[first_scan(content) + 2]
-        if "progressive" not in image.info and colours == len(sampling):
+        if has_one_scan(image, content):
             return "JPEG", 0.0
         finest = max(across for across, _ in sampling) * max(down for _, down in sampling)
         samples = sum(across * down for across, down in sampling) / max(finest, 1)

@@ -1,20 +1,26 @@
 """Whose turn it is at the decoders and at the processes that hold torch, over HTTP."""
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
+from unittest.mock import Mock
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+import api.routers
 from api.runtime import DECODERS, DECODERS_WAITING_OF_OWNER, Runtime
 from services.turns import Turns
 from services.workbench import WAITING_OF_OWNER, Workbench
-from tests.api.conftest import png
+from tests.api.conftest import Live, png
 
 Keys = Callable[..., dict[str, str]]
 Problem = Callable[..., dict[str, object]]
@@ -165,8 +171,61 @@ def test_who_waits_for_a_decoder_keeps_nobody_from_the_workbench(
     assert asked.result(60).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("work", "method", "path"),
+    [
+        ("images.decode", "POST", "/v1/images"),
+        ("measurements.decode", "POST", "/v1/images/{image}/measure"),
+        ("previews.read_file", "GET", "/v1/images/{image}/preview?width=32"),
+    ],
+)
+def test_nothing_is_decoded_for_clients_who_are_gone(
+    live: Live, monkeypatch: pytest.MonkeyPatch, work: str, method: str, path: str
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    picture = {"file": ("x.png", png(noise))}  # whose last bytes fill the server's buffer
+    with httpx.Client(base_url=live.url, timeout=60) as client:
+        image = client.post("/v1/images", files=picture).json()["id"]
+    path = path.replace("{image}", image)
+    files = picture if method == "POST" else None
+    done = Mock(side_effect=attrgetter(work)(api.routers))
+    monkeypatch.setattr(f"api.routers.{work}", done)
+    loop, decoders = live.server.servers[0].get_loop(), live.server._runtime.decoders
+    for _ in range(DECODERS):
+        asyncio.run_coroutine_threadsafe(decoders.take("bob"), loop).result(5)
+    with ThreadPoolExecutor(1) as pool:
+        for ending in (bytes(8), struct.pack("ii", 1, 0)):  # closed, reset
+            leave_waiting(httpx.Request(method, live.url + path, files=files), decoders, ending)
+        asked = pool.submit(httpx.request, method, live.url + path, files=files, timeout=60)
+        wait_until(lambda: len(decoders._waiting) == 3, asked)
+        for _ in range(DECODERS):
+            loop.call_soon_threadsafe(decoders.pass_on)
+        assert asked.result(60).status_code == 200
+    assert done.call_count == 1
+
+
+def leave_waiting(request: httpx.Request, decoders: Turns, linger: bytes) -> None:
+    """Send a request, and go while it waits for its turn."""
+    waiting = len(decoders._waiting)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    line = f"{request.method} {request.url.raw_path.decode()} HTTP/1.1\r\n"
+    with socket.create_connection((request.url.host, request.url.port), timeout=10) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        client.sendall(f"{line}{head}\r\n".encode() + request.read())
+        wait_until(lambda: len(decoders._waiting) > waiting)
+
+
+def wait_until(
+    is_so: Callable[[], bool], asked: Future[httpx.Response] | None = None, seconds: float = 30
+) -> None:
+    """Until it is so."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        assert asked is None or not asked.done(), asked.result().text
+        time.sleep(0.01)
+
+
 def wait_for(turns: Turns, owner: str, asked: Future[httpx.Response]) -> None:
     """Until the owner's request waits for its turn."""
-    while owner not in turns._waiting.values():
-        assert not asked.done(), asked.result().text
-        time.sleep(0.01)
+    wait_until(lambda: owner in turns._waiting.values(), asked)

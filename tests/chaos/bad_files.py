@@ -262,6 +262,12 @@ PICTURES: dict[str, Make] = {
     "PNG of no width": lambda _: png(image_data(), head=header(0, 64)),
     "PNG, one pixel wide": lambda _: png(image_data(rows(1, 8000)), head=header(1, 8000)),
     "PNG, taller than its pixels": lambda _: png(image_data(), head=header(64, 4096)),
+    "PNG, its last rows missing": lambda chance: png(
+        image_data(rows(height=chance.randint(1, 63)))
+    ),
+    "JPEG, its last rows missing": lambda chance: (
+        GOOD["JPEG"][: -chance.randint(50, 1000)] + b"\xff\xd9"
+    ),
     "PNG bomb": lambda _: png(image_data(zlib.compress(bytes(200 << 20), 9))),
     "PNG bomb within the limits": lambda _: png(
         image_data(rows(5000, 4999, 4)), head=header(5000, 4999, colour=6)

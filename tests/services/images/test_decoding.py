@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -37,6 +38,39 @@ def file(image: Image.Image | NDArray[np.generic], form: str, **options: object)
     content = io.BytesIO()
     image.save(content, form, **options)
     return content.getvalue()
+
+
+# Where the passes of an interlaced PNG begin, and their steps: columns and rows.
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
+ADAM7 += [(0, 1, 1, 2)]
+# Colour types of PNG, with the bits that their samples may have.
+PNG_KINDS = [
+    *((0, bits, lace) for bits in (1, 2, 4, 8, 16) for lace in (0, 1)),
+    *((3, bits, lace) for bits in (1, 2, 4, 8) for lace in (0, 1)),
+    *((colour, bits, lace) for colour in (2, 4, 6) for bits in (8, 16) for lace in (0, 1)),
+]
+
+
+def white_png(
+    colour: int, bits: int, lace: int, *, cut: int = 0, behind: bytes = b"", first: bytes = b""
+) -> bytes:
+    """A white PNG of 37 × 33 pixels without the last so many bytes of its rows."""
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] * bits
+    rows = b""
+    for left, top, across, down in ADAM7 if lace else [(0, 0, 1, 1)]:
+        columns = len(range(left, 37, across))
+        rows += (b"\0" + b"\xff" * -(-columns * samples // 8)) * len(range(top, 33, down))
+    content = zlib.compress(rows[: len(rows) - cut] + behind)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 37, 33, bits, colour, 0, 0, lace))]
+    chunks += [(b"PLTE", b"\xff" * 3 * 2**bits)] * (colour == 3) + [(b"fcTL", first)] * bool(first)
+    chunks += [(b"IDAT", content[:9]), (b"IDAT", b""), (b"IDAT", content[9:]), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+def smaller_frame() -> bytes:
+    """A PNG whose first frame is said to have a row less than it."""
+    frame = struct.pack(">IIIIIHHBB", 0, 37, 32, 0, 0, 1, 1, 0, 0)
+    return white_png(2, 8, 0, first=frame)
 
 
 def rgb16_png(samples: NDArray[np.uint16]) -> bytes:
@@ -360,6 +394,13 @@ def profile_of_elements(number: int) -> bytes:
     return head.ljust(128, b"\0") + tags + text + many
 
 
+def cut_jpeg(rows: int, **options: object) -> bytes:
+    """A JPEG without so many of its last rows of blocks, that ends as a whole one does."""
+    content = file(RGB, "JPEG", restart_marker_rows=1, subsampling=0, **options)
+    ends = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", content)]
+    return content[: ends[-rows]] + b"\xff\xd9"
+
+
 def damaged_png() -> bytes:
     content = bytearray(file(RGB, "PNG"))
     content[200:300] = bytes(100)
@@ -380,6 +421,32 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
     "PNG of a signature only": (lambda: file(RGB, "PNG")[:8], BadImageError, "truncated"),
     "truncated PNG": (lambda: file(RGB, "PNG")[:-900], BadImageError, "truncated"),
     "damaged PNG": (damaged_png, BadImageError, "damaged"),
+    "PNG of fewer rows": (
+        lambda: raw_png(struct.pack(">IIBBBBB", 200, 200, 8, 2, 0, 0, 0), bytes(601 * 199)),
+        BadImageError,
+        "the PNG file is truncated or damaged: its pixels end before the last row",
+    ),
+    "PNG of a smaller frame": (smaller_frame, BadImageError, "its pixels end before the last row"),
+    "PNG of two headers": (
+        lambda: (
+            file(RGB, "PNG")[:33]
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 99, 8, 2, 0, 0, 0))
+            + file(RGB, "PNG")[33:]
+        ),
+        BadImageError,
+        "does not begin with its one header",
+    ),
+    "JPEG of half its bytes, and its end": (
+        lambda: file(RGB, "JPEG")[: len(file(RGB, "JPEG")) * 2 // 3] + b"\xff\xd9",
+        BadImageError,
+        "truncated",
+    ),
+    "JPEG of fewer rows": (lambda: cut_jpeg(1), BadImageError, "truncated"),
+    "JPEG of fewer rows, and a comment": (
+        lambda: cut_jpeg(1)[:-2] + b"\xff\xfe\0\5abc\xff\xd9",
+        BadImageError,
+        "truncated",
+    ),
     "truncated JPEG": (lambda: file(RGB, "JPEG")[:-200], BadImageError, "truncated"),
     "truncated WebP": (lambda: file(RGB, "WebP")[:-200], BadImageError, "truncated"),
     "truncated TIFF": (lambda: file(RGB, "TIFF")[:2000], BadImageError, "truncated"),
@@ -582,6 +649,50 @@ def test_a_bad_file_is_told_what_is_wrong_with_it(kind: str) -> None:
     with pytest.raises(error, match=words):
         decode(content, LIMITS)
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(("colour", "bits", "lace"), PNG_KINDS)
+def test_a_png_of_any_kind_has_all_its_pixels(colour: int, bits: int, lace: int) -> None:
+    decoded = decode(white_png(colour, bits, lace), LIMITS)
+    np.testing.assert_array_equal(pixels(decoded.png), np.full((33, 37, 3), 255, np.uint8))
+    with pytest.raises(BadImageError, match="its pixels end before the last row"):
+        decode(white_png(colour, bits, lace, cut=1), LIMITS)
+
+
+def test_bytes_behind_the_last_row_are_passed_over() -> None:
+    decoded = decode(white_png(2, 8, 0, behind=bytes(5000)), LIMITS)
+    np.testing.assert_array_equal(pixels(decoded.png), np.full((33, 37, 3), 255, np.uint8))
+
+
+def test_pixels_that_take_few_bytes_are_all_there() -> None:
+    """What a few bytes expand to is more than is looked at in one go."""
+    content = raw_png(struct.pack(">IIBBBBB", 5000, 4999, 8, 2, 0, 0, 0), bytes(15001 * 4999))
+    assert decode(content, LIMITS).height == 4999
+
+
+ODD_JPEGS: dict[str, Callable[[bytes], bytes]] = {
+    "nothing odd": lambda content: content,
+    "bytes before the end": lambda content: content[:-2] + b"abc\xff\0" * 9 + content[-2:],
+    "empty bytes before the end": lambda content: content[:-2] + b"\xff" * 9 + content[-2:],
+    "a comment before the end": lambda content: content[:-2] + b"\xff\xfe\0\5abc" + content[-2:],
+    "another picture behind the end": lambda content: content + file(RGB, "JPEG"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_JPEGS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({}, {"progressive": True}, {"optimize": True}, {"quality": 100, "subsampling": 0}),
+        *({"restart_marker_blocks": 3}, {"restart_marker_rows": 1}),
+    ],
+    ids=str,
+)
+def test_an_odd_jpeg_has_all_its_pixels(odd: str, options: dict[str, object]) -> None:
+    content = file(RGB[:33, :37], "JPEG", **options)
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    decoded = decode(ODD_JPEGS[odd](content), LIMITS)
+    np.testing.assert_array_equal(pixels(decoded.png), expected)
 
 
 def test_a_damaged_header_is_told_in_words() -> None:
