@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -41,8 +42,12 @@ STATUSES = {
 }
 # Of the faults of one request, those that are told; the others are counted.
 MAX_FAULTS = 100
-# Characters of a value that a refusal repeats; no API key is as short.
+# Characters of a value that a refusal repeats; and pydantic's kinds of errors that leave it out,
+# of fields that hold no secret.
 MAX_SHOWN = 60
+_TOLD = re.compile(
+    r"(greater|less)_than(_equal)?|(int|float|bool|datetime)_\w+|no_number|literal_error"
+)
 # When to ask again, in seconds: of what passes, sooner or later.
 _RETRY_AFTER = {
     "idempotency_key_in_flight": 1,
@@ -286,12 +291,11 @@ _ABSENT = object()
 
 
 def _given(error: Mapping[str, Any]) -> str:
-    """What was given instead, where that is short and the words do not say it."""
+    """What was given instead of a number or of one of a few words, where it is short."""
     value = error.get("input")
-    is_said = error["type"] in ("missing", "extra_forbidden", "value_error", "job_type")
-    if is_said or not (value is None or isinstance(value, str | int | float)):
+    if not _TOLD.fullmatch(error["type"]) or isinstance(value, dict | list):
         return ""
-    shown = json.dumps(value, ensure_ascii=False)
+    shown = json.dumps(value, ensure_ascii=False, default=str)
     return f"; it is {shown}" if len(shown) <= MAX_SHOWN else ""
 
 

@@ -122,11 +122,13 @@ class GuessLimit:
         async def watch(message: Message) -> None:
             nonlocal is_refused
             if message["type"] in _BEGINNINGS:
-                is_let_in = "caller" in scope.get("state", {})
-                if key is not None:
+                state = scope.get("state", {})
+                is_let_in = "caller" in state
+                status = message.get("status", message.get("code"))
+                is_wrong = not is_let_in and status in _REFUSED
+                if key is not None and (is_let_in or is_wrong):
                     self._note(key, known=is_let_in)
-                if not is_let_in:
-                    is_wrong = message.get("status", message.get("code")) in _REFUSED
+                if is_wrong or (not is_let_in and _UNPROVEN in state):
                     ask = self._rates.take if is_wrong else self._rates.look
                     standing = await ask(address, self._per_minute)
                     # A connection that is closed is told no reason.

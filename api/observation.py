@@ -40,6 +40,7 @@ class Observation:
     async def _observe(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         status = 0
         method = known_method(scope["method"])
+        path = scope["path"].replace(" ", "%20")  # one word, as the log takes addresses
         started = time.perf_counter()
 
         async def watch(message: Message) -> None:
@@ -58,9 +59,9 @@ class Observation:
             else:
                 await self._app(scope, receive, watch)
         except ClientDisconnect:
-            _log.info("%s %r: the client is gone", method, scope["path"])
+            _log.info("%s %r: the client is gone", method, path)
         except Exception as error:
-            _log.exception("%s %r failed", method, scope["path"])
+            _log.exception("%s %r failed", method, path)
             telemetry.tell({}, fault=type(error).__name__)
             if status:
                 raise  # too late for another answer: the server closes the connection
@@ -74,7 +75,7 @@ class Observation:
                 name=f"{method} {route}",
                 fault=str(status) if status >= 500 else None,
             )
-            _log.info("%s %r %d in %.1f ms", method, scope["path"], status, seconds * 1000)
+            _log.info("%s %r %d in %.1f ms", method, path, status, seconds * 1000)
 
 
 def _traced(scope: Scope) -> AbstractContextManager[None]:

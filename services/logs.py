@@ -26,7 +26,7 @@ IDS = ("request_id", "job_id", "attempt", "worker", "trace_id")
 _TALKATIVE = ("httpx", "httpcore", "urllib3")
 _CONTROL = re.compile(f"[{CONTROL}]")
 # Of a key its id stays.
-_KEY = re.compile(r"(mdf_[0-9a-f]+_|whsec_)[\w+/=-]+")
+_KEY = re.compile(r"(mdf_[0-9a-f]+_|whsec_)[\w+/=%-]+")
 # In a word, all from `//` to the last `@`: in a path, what was quoted of a password comes unquoted.
 # Atomic, so that no line takes more than linear time.
 _USER = re.compile(r"(?<!\S)((?>\S*?[:/]/+))\S*@")

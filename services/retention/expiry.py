@@ -26,12 +26,13 @@ def expire(installation: Installation) -> int:
     """Delete what has been kept for long enough; returns how many bytes that has freed."""
     settings, database, blobs = installation.settings, installation.database, installation.blobs
     _forget_rows(database, settings)
-    outbox.trim(database)
-    return (
+    freed = (
         _delete_jobs(database, blobs, settings)
         + _delete_datasets(database, blobs, settings)
         + _delete_checkpoints(database, blobs, settings)
     )
+    outbox.trim(database)  # which rests at times
+    return freed
 
 
 def _forget_rows(database: Database, settings: Settings) -> None:

@@ -105,6 +105,8 @@ def _forget(database: Database, webhook_id: str, which: ColumnElement[bool], *, 
         beyond = session.scalars(messages.order_by(WebhookDelivery.id.desc()).offset(kept)).all()
     forgotten = 0
     for start in range(0, len(beyond), _BATCH):
+        if start:
+            time.sleep(_PAUSE_SECONDS)
         some = beyond[start : start + _BATCH]
         # Those that another sweep has in hand are left to it: nobody waits in a circle.
         free = messages.where(WebhookDelivery.id.in_(some), _rests()).with_for_update(
@@ -117,7 +119,6 @@ def _forget(database: Database, webhook_id: str, which: ColumnElement[bool], *, 
                 .returning(WebhookDelivery.id)
             )
             forgotten += len(gone.all())
-        time.sleep(_PAUSE_SECONDS)
     return forgotten
 
 

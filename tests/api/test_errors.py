@@ -200,6 +200,7 @@ def test_no_json_breaks_the_service(client: TestClient, body: object) -> None:
         ({"preset": "fast"}, "/preset", "'quick'; it is \"fast\""),
         ({"preset": ["quick"]}, "/preset", "'quick'"),  # too long to be told, perhaps
         ({"preset": "x" * 61}, "/preset", "'quick'"),
+        ({"task": {"kind": "denoising", "sigma": 300}}, "/task/sigma", "of them; it is 300"),
     ],
 )
 def test_what_was_given_is_named(
@@ -210,6 +211,15 @@ def test_what_was_given_is_named(
     (fault,) = assert_problem(answer, 422, "bad_input")["errors"]  # type: ignore[misc]
     assert fault["pointer"] == pointer
     assert fault["detail"].endswith(end)
+
+
+def test_what_may_be_a_secret_is_not_repeated(client: TestClient, assert_problem) -> None:
+    answer = client.post("/v1/webhooks", json={"url": "ftp://user:hidden@h/"})
+    assert_problem(answer, 422, "bad_input")
+    assert "hidden" not in answer.text
+    answer = client.post("/v1/session", json="hidden")
+    assert_problem(answer, 422, "bad_input")
+    assert "hidden" not in answer.text
 
 
 def test_what_a_parameter_was_given_is_named(client: TestClient, assert_problem) -> None:

@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 from starlette.websockets import WebSocketDisconnect
 
 from api.app import create_app
@@ -258,6 +260,21 @@ def test_a_known_key_is_known_no_more_once_it_is_revoked(
         keys.revoke(session, key.id)
     answers = [client.get("/v1/jobs", headers=headers).status_code for _ in range(4)]
     assert answers == [401] * 3 + [429]
+
+
+def test_a_known_key_stays_known_while_the_database_is_away(
+    client: TestClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = make_key("admin")
+    assert client.get("/v1/jobs", headers=right).status_code == 200
+    for n in range(4):
+        last = client.get("/v1/jobs", headers={"Authorization": f"Bearer {_wrong(n)}"})
+    assert last.status_code == 429
+    with monkeypatch.context() as patch:
+        away = OperationalError("SELECT 1", {}, Exception("away"))
+        patch.setattr(keys, "authenticate", Mock(side_effect=away))
+        assert client.get("/v1/jobs", headers=right).status_code == 503
+    assert client.get("/v1/jobs", headers=right).status_code == 200
 
 
 def test_asking_without_a_key_is_no_guess(client: TestClient, make_key: MakeKey) -> None:

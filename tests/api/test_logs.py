@@ -72,6 +72,7 @@ def ask(port: int, image: Image) -> None:
         client.delete(f"/v1/api-keys/{KEY}", headers={"X-Request-ID": "whsec_hidden"})
         client.get("/v1/webhooks/https://user:hid%2Fhidden@host/")
         client.get("/v1/webhooks/https%3A%2F%2Fuser%3Ahidden%40host/")
+        client.get("/v1/webhooks/https://user:hidden%20hidden@host/")
     for line in (f"{KEY} /v1/images", "GET http://user:hidden@127.0.0.1/v1/images", f"GET /{KEY}"):
         with socket.create_connection(("127.0.0.1", port)) as raw:
             raw.sendall(f"{line} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -119,7 +120,7 @@ def test_every_line_is_json_and_a_requests_lines_name_it(
         "GET 'http://***@127.0.0.1/v1/images' 404",
         f"GET '/{KEY_ID}_***' 404",
     } <= set(asked)
-    assert asked.count("GET '/v1/webhooks/https://***@host/' 404") == 2
+    assert asked.count("GET '/v1/webhooks/https://***@host/' 404") == 3
     assert not [line for line in log if "exception" in line]
     with installation.database.read() as session:
         (job,) = session.query(Job).all()
