@@ -57,7 +57,7 @@ class Counting:
         held = []
         for process in (victim, *victim.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
-                if process.cmdline()[-5:][0].startswith("job_"):
+                if words_of(process)[-5:][0].startswith("job_"):
                     held.append(claim(process))
         moment = time.monotonic()
         with suppress(psutil.NoSuchProcess):  # it has just ended
@@ -86,8 +86,16 @@ class Counting:
 
 
 def claim(process: psutil.Process) -> tuple[str, int]:
-    job_id, token = process.cmdline()[-5:-3]
+    job_id, token = words_of(process)[-5:-3]
     return job_id, int(token)
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line. Raises: NoSuchProcess, also of one that has ended and is not reaped yet."""
+    words = process.cmdline()
+    if not words:
+        raise psutil.ZombieProcess(process.pid)
+    return words
 
 
 @pytest.mark.slow
