@@ -21,9 +21,11 @@ from services.rates import Rates
 from services.turns import Turns
 from services.workbench import Workbench
 
-# Pictures that are decoded at one time. Others wait without holding a thread: of an owner, more
-# than come at once in a batch of uploads or on a page of thumbnails.
-DECODERS = 2
+# Pictures that are decoded at one time; one owner leaves one of the decoders to the others. Who
+# waits holds no thread: of an owner, more than come at once in a batch of uploads or on a page of
+# thumbnails.
+DECODERS = 3
+DECODERS_OF_OWNER = 2
 DECODERS_WAITING = 1024
 DECODERS_WAITING_OF_OWNER = 256
 # Archives that are taken at one time; each holds a part of a few megabytes in memory.
@@ -44,7 +46,7 @@ class Runtime:
     announcements: Announcements
     feeds: EventFeeds
     workbench: Workbench  # for losses
-    restorers: Workbench  # keeps the models that it used last
+    restorers: Workbench  # its processes keep the models that they used last
     readiness: Readiness
     registry: CollectorRegistry
     decoders: Turns
@@ -71,7 +73,10 @@ class Runtime:
             readiness=Readiness(installation, dispatcher),
             registry=make_registry(installation, feeds),
             decoders=Turns(
-                waiting=DECODERS_WAITING, of_owner=DECODERS_WAITING_OF_OWNER, lanes=DECODERS
+                lanes=DECODERS,
+                lanes_of_owner=DECODERS_OF_OWNER,
+                waiting=DECODERS_WAITING,
+                waiting_of_owner=DECODERS_WAITING_OF_OWNER,
             ),
             uploads=Places(total=UPLOADS, of_owner=UPLOADS_OF_OWNER),
             forms=Places(total=FORMS * form_bytes, of_owner=FORMS_OF_OWNER * form_bytes),

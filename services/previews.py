@@ -46,13 +46,11 @@ class Window:
         return self.left, self.top, right, bottom
 
 
-def excerpt(png: bytes, window: Window, size: Size = NATURAL) -> bytes:
-    """A PNG of a part of an image, over white, shrunk to `size` by Lanczos.
+def fitted(box: tuple[int, int, int, int], size: Size) -> tuple[int, int]:
+    """Width and height of a picture of that part of an image, px.
 
-    Raises: BadInputError for a part that is not within the image, or for a larger size.
+    Raises: BadInputError for more than the part has.
     """
-    pixels = catalogue.pixels(png)
-    box = window.box(pixels.shape[1], pixels.shape[0])
     part = box[2] - box[0], box[3] - box[1]
     fitting = min(1.0, MAX_SIDE / max(part))
     width = size[0] or max(1, round(part[0] * fitting))
@@ -60,9 +58,20 @@ def excerpt(png: bytes, window: Window, size: Size = NATURAL) -> bytes:
     if width > part[0] or height > part[1]:
         message = f"{width}×{height} px is more than the part of {part[0]}×{part[1]} px has"
         raise BadInputError(message, problems=(Problem("", message),))
+    return width, height
+
+
+def excerpt(png: bytes, window: Window, size: Size = NATURAL) -> bytes:
+    """A PNG of a part of an image, over white, shrunk to `size` by Lanczos.
+
+    Raises: BadInputError for a part that is not within the image, or for a larger size.
+    """
+    pixels = catalogue.pixels(png)
+    box = window.box(pixels.shape[1], pixels.shape[0])
+    wanted = fitted(box, size)
     image = PIL.Image.fromarray(pixels[box[1] : box[3], box[0] : box[2]])
-    if image.size != (width, height):
-        image = image.resize((width, height), PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if image.size != wanted:
+        image = image.resize(wanted, PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
     return _as_png(image)
 
 

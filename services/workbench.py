@@ -1,7 +1,7 @@
 """Work that needs torch, for a process that does not import it.
 
-One warm process of its own does the work, a piece at a time. It has a time limit and a cap
-on memory, sees no GPU (those belong to the jobs), and ends with the process that started it.
+Warm processes of its own do the work, each a piece at a time. They have a time limit and a cap
+on memory, see no GPU (those belong to the jobs), and end with the process that started them.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ import resource
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from services import logs
 from services.errors import BadInputError, UnavailableError
@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 
 MEMORY_BYTES = 8 << 30
 SECONDS = 120
+BENCHES = 2
 # Callers that may wait for their turn; each may hold a picture in memory meanwhile.
 WAITING = 32
 WAITING_OF_OWNER = 4
@@ -37,30 +38,15 @@ WAITING_OF_OWNER = 4
 _log = logging.getLogger(__name__)
 
 
-class Workbench:
-    """Starts its process at the first piece of work, and again if that was lost.
+class Bench:
+    """One process for one piece of work at a time, started at the first."""
 
-    Owners take turns, and callers read what is to be worked on when theirs has come:
-
-        async with workbench.turn(caller.owner) as bench:
-            result = await bench.run(function, await file.read())
-    """
-
-    def __init__(self, *, threads: int | None = None, seconds: int = SECONDS) -> None:
-        self._threads = threads or os.cpu_count() or 1
+    def __init__(self, threads: int, seconds: int) -> None:
+        self._threads = threads
         self._seconds = seconds
-        self._turns = Turns(waiting=WAITING, of_owner=WAITING_OF_OWNER)
         self._pool: ProcessPoolExecutor | None = None
         self._pid: int | None = None
-
-    @asynccontextmanager
-    async def turn(self, owner: str) -> AsyncIterator[Self]:
-        """A turn of the owner's, once it has come.
-
-        Raises: UnavailableError if too many wait already.
-        """
-        async with self._turns.turn(owner):
-            yield self
+        self._work: Future[Any] | None = None  # the last piece
 
     async def run(
         self,
@@ -70,16 +56,32 @@ class Workbench:
     ) -> Result:
         """`function`, which a module holds by its name, done in the other process.
 
+        Who is canceled meanwhile waits no longer; the work goes on to its end.
         Raises what it raises, BadInputError if it took too much time or memory, and
         UnavailableError if there is no process to do it.
         """
         pool = await self._ready()
         limited = partial(_limited, self._seconds, partial(function, *args, **kwargs))
         try:
-            return await asyncio.wrap_future(pool.submit(limited))
+            work: Future[Result] = pool.submit(limited)
+            self._work = work
+            return await asyncio.wrap_future(work)
         except BrokenProcessPool as error:
             self.close()
             raise BadInputError(_too_much(self._seconds)) from error
+
+    def when_idle(self, action: Callable[[], None]) -> None:
+        """Have it done on the event loop once no work is under way: at once, if none is now."""
+        if self._work is None or self._work.done():
+            action()
+            return
+        loop = asyncio.get_running_loop()
+
+        def ended(_work: Future[Any]) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(action)
+
+        self._work.add_done_callback(ended)
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -105,13 +107,55 @@ class Workbench:
                     asked = self._pool.submit(os.getpid)  # starts the process, if there is none
                 self._pid = await asyncio.wrap_future(asked)
             except BrokenProcessPool:
-                _log.warning("the process that holds torch is lost", exc_info=True)
+                _log.warning("a process that holds torch is lost", exc_info=True)
                 self.close()
             else:
                 return self._pool
         raise UnavailableError(
             "the server cannot start its process for work of this kind: its log says why"
         )
+
+
+class Workbench:
+    """Benches for all owners: one has one at a time, so that another's work goes on beside it.
+
+    Owners take turns, and callers read what is to be worked on when theirs has come:
+
+        async with workbench.turn(caller.owner) as bench:
+            result = await bench.run(function, await file.read())
+    """
+
+    def __init__(self, *, threads: int | None = None, seconds: int = SECONDS) -> None:
+        self._turns = Turns(
+            lanes=BENCHES, lanes_of_owner=1, waiting=WAITING, waiting_of_owner=WAITING_OF_OWNER
+        )
+        threads = threads or os.cpu_count() or 1
+        self._benches = tuple(Bench(threads, seconds) for _ in range(BENCHES))
+        # What was used last is used next: the second process starts when two owners meet.
+        self._idle = list(self._benches)
+
+    @asynccontextmanager
+    async def turn(self, owner: str) -> AsyncIterator[Bench]:
+        """A turn of the owner's, once it has come.
+
+        Raises: UnavailableError if too many wait already.
+        """
+        await self._turns.take(owner)
+        bench = self._idle.pop()
+
+        def end() -> None:
+            self._idle.append(bench)
+            self._turns.pass_on(owner)
+
+        try:
+            yield bench
+        finally:
+            bench.when_idle(end)
+
+    def close(self) -> None:
+        """End the processes, whatever they do."""
+        for bench in self._benches:
+            bench.close()
 
 
 @contextmanager

@@ -121,14 +121,19 @@ async def distort_image(
 async def _excerpt(
     request: Request, shared: Runtime, image_id: str, caller: Caller, *, window: Window, size: Size
 ) -> bytes:
-    def work() -> bytes:
-        with shared.installation.database.read() as session:
-            image = catalogue.get(session, image_id, caller)
-        file = StoredFile(blob=image.blob, size=image.size, sha256=image.sha256)
-        return _cut(shared.installation.blobs, image.id, file, window, size)
-
+    file = await anyio.to_thread.run_sync(_file, shared, image_id, caller, window, size)
     async with decoder_turn(request):
-        return await anyio.to_thread.run_sync(work)
+        return await anyio.to_thread.run_sync(
+            _cut, shared.installation.blobs, image_id, file, window, size
+        )
+
+
+def _file(shared: Runtime, image_id: str, caller: Caller, window: Window, size: Size) -> StoredFile:
+    """The image's file, of which such a picture can be made."""
+    with shared.installation.database.read() as session:
+        image = catalogue.get(session, image_id, caller)
+    previews.fitted(window.box(image.width, image.height), size)
+    return StoredFile(blob=image.blob, size=image.size, sha256=image.sha256)
 
 
 @lru_cache(maxsize=8)

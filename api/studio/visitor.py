@@ -14,7 +14,7 @@ from services import access, keys
 from services.access import Caller
 from services.errors import ForbiddenError, UnauthenticatedError
 from services.installation import Installation
-from services.workbench import Workbench
+from services.workbench import Bench
 
 Result = TypeVar("Result")
 
@@ -82,7 +82,7 @@ class Visitor:
 
         return await anyio.to_thread.run_sync(work)
 
-    def bench(self) -> AbstractAsyncContextManager[Workbench]:
+    def bench(self) -> AbstractAsyncContextManager[Bench]:
         """A turn of the visitor's at work that needs torch."""
         return self.runtime.workbench.turn(self.caller.owner)
 

@@ -1,11 +1,8 @@
 """Losses over HTTP: import, download, compare, card, deletion, with the real process for torch."""
 
-import asyncio
 import io
 import json
-import os
 import pickle
-import signal
 from base64 import b64decode
 from collections.abc import Iterator
 from hashlib import sha256
@@ -23,11 +20,8 @@ from mdf import load_loss
 from mdf.artefact import Manifest, write_artefact
 from mdf.discriminator import Discriminator, initialise
 from mdf.export import state_dicts
-from services import workbench
-from services.errors import BadInputError, UnavailableError
 from services.installation import Installation
 from services.settings import Settings
-from services.workbench import Workbench
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:96, :128])
 PUBLISHED = Path(__file__).parents[3] / "shared/peers/mdf/Ds_JPEG.pth"
@@ -338,49 +332,6 @@ def test_a_permutation_has_the_size_of_its_image(client: TestClient, assert_prob
     assert problem["errors"] == [{"pointer": "/image_id", "detail": "no such image"}]
     unknown = client.post("/v1/images/synthesize", json={"kind": "magic"})
     assert_problem(unknown, 422, "bad_input")
-
-
-def test_work_that_takes_too_long_is_ended_and_the_next_is_done() -> None:
-    import time
-
-    async def work() -> int:
-        bench = Workbench(threads=1, seconds=1)
-        async with bench.turn("anna"):
-            with pytest.raises(BadInputError, match="more than 1 s"):
-                await bench.run(time.sleep, 30)
-        async with bench.turn("anna"):
-            result = await bench.run(abs, -3)
-        bench.close()
-        return result
-
-    assert asyncio.run(work()) == 3
-
-
-def test_a_process_that_was_lost_meanwhile_is_not_blamed_on_the_next_work() -> None:
-    async def work() -> int:
-        bench = Workbench(threads=1)
-        async with bench.turn("anna"):
-            await bench.run(abs, -1)
-            assert bench._pid is not None
-            os.kill(bench._pid, signal.SIGKILL)
-            result = await bench.run(abs, -3)
-        bench.close()
-        return result
-
-    assert asyncio.run(work()) == 3
-
-
-def test_a_process_that_does_not_start_is_no_fault_of_the_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(workbench, "_settle", os._exit)
-
-    async def work() -> None:
-        async with Workbench(threads=1).turn("anna") as bench:
-            with pytest.raises(UnavailableError, match="cannot start its process"):
-                await bench.run(abs, -3)
-
-    asyncio.run(work())
 
 
 # Takes the file's loss away: it comes last.

@@ -133,7 +133,8 @@ def test_who_would_wait_too_long_gets_a_job(
     client: TestClient, restore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = client.app.state.runtime.restorers  # type: ignore[attr-defined]  # our app
-    monkeypatch.setattr(bench, "_turns", turns := Turns(waiting=0, of_owner=0))
+    turns = Turns(lanes=1, lanes_of_owner=1, waiting=0, waiting_of_owner=0)
+    monkeypatch.setattr(bench, "_turns", turns)
     asyncio.run(turns.take("somebody"))
     assert restore(**AT_ONCE).status_code == 202
 

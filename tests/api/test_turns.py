@@ -17,7 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import api.routers
-from api.runtime import DECODERS, DECODERS_WAITING_OF_OWNER, Runtime
+from api.runtime import DECODERS, DECODERS_OF_OWNER, DECODERS_WAITING_OF_OWNER, Runtime
 from services.turns import Turns
 from services.workbench import WAITING_OF_OWNER, Workbench
 from tests.api.conftest import Live, png
@@ -115,7 +115,7 @@ def test_an_owner_has_so_many_waiting_and_is_told_to_come_again(
     def ask() -> httpx.Response:
         return client.request(method, path.replace("{image}", image), headers=bob, **content)
 
-    lanes = DECODERS if bench == "decoders" else 1
+    lanes = DECODERS_OF_OWNER if bench == "decoders" else 1
     waiting = WAITING[bench]
     with occupied(client, getattr(runtime(client), bench), "bob", pieces=lanes + waiting):
         answer = ask()
@@ -128,7 +128,7 @@ def test_an_owner_has_so_many_waiting_and_is_told_to_come_again(
 @pytest.mark.parametrize(
     ("bench", "lanes", "path", "content"),
     [
-        ("decoders", DECODERS, "/v1/images", PICTURE),
+        ("decoders", DECODERS_OF_OWNER, "/v1/images", PICTURE),
         ("workbench", 1, "/v1/images/synthesize", {"json": SEED}),
     ],
 )
@@ -143,15 +143,39 @@ def test_who_takes_all_their_places_is_in_the_way_of_nobody(
     make_key("admin")
     alice = make_key("write", owner="alice")
     place, pieces = getattr(runtime(client), bench), lanes + WAITING[bench]
+    with occupied(client, place, "bob", pieces=pieces) as had:
+        # Done, while all that bob asked for still is, or waits.
+        assert client.post(path, headers=alice, **content).status_code == 201
+        assert not had.first.is_set()
+        assert not had.others.is_set()
+
+
+@pytest.mark.parametrize(
+    ("bench", "path", "content"),
+    [
+        ("decoders", "/v1/images", PICTURE),
+        ("workbench", "/v1/images/synthesize", {"json": SEED}),
+    ],
+)
+def test_who_comes_when_all_is_taken_is_next(
+    client: TestClient, make_key: Keys, bench: str, path: str, content: dict[str, object]
+) -> None:
+    make_key("admin")
+    alice = make_key("write", owner="alice")
+    place = getattr(runtime(client), bench)
     turns = getattr(place, "_turns", place)
-    with ThreadPoolExecutor(1) as pool, occupied(client, place, "bob", pieces=pieces) as had:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        occupied(client, place, "bob", pieces=turns._lanes_of_owner) as bob,
+        occupied(client, place, "carol", pieces=turns._lanes_of_owner + 1) as carol,
+    ):
         asked = pool.submit(client.post, path, headers=alice, **content)
         wait_for(turns, "alice", asked)
         assert client.portal is not None
-        client.portal.call(had.first.set)
-        # Done, while all that bob asked for before still waits.
+        client.portal.call(bob.first.set)
+        # Though carol's last one has waited for longer.
         assert asked.result(60).status_code == 201
-        assert not had.others.is_set()
+        assert not carol.first.is_set()
 
 
 def test_who_waits_for_a_decoder_keeps_nobody_from_the_workbench(
@@ -162,13 +186,27 @@ def test_who_waits_for_a_decoder_keeps_nobody_from_the_workbench(
     image = client.post("/v1/images", headers=bob, **PICTURE).json()["id"]
     decoders = runtime(client).decoders
     path = DISTORTED.replace("{image}", image)
-    with ThreadPoolExecutor(1) as pool, occupied(client, decoders, "bob", pieces=DECODERS):
+    with ThreadPoolExecutor(1) as pool, occupied(client, decoders, "bob", pieces=DECODERS_OF_OWNER):
         asked = pool.submit(client.get, path, headers=bob)
         wait_for(decoders, "bob", asked)
         answer = client.post("/v1/images/synthesize", headers=alice, json=SEED)
         assert answer.status_code == 201
         assert not asked.done()
     assert asked.result(60).status_code == 200
+
+
+@pytest.mark.parametrize("side", ["width", "height", "to_width", "to_height"])
+def test_what_no_picture_can_be_made_of_is_refused_before_its_turn(
+    client: TestClient, make_key: Keys, side: str
+) -> None:
+    make_key("admin")
+    bob = make_key("write", owner="bob")
+    image = client.post("/v1/images", headers=bob, **PICTURE).json()
+    path = f"/v1/images/{image['id']}/preview?{side}={image[side.removeprefix('to_')] + 1}"
+    decoders = runtime(client).decoders
+    with ThreadPoolExecutor(1) as pool, occupied(client, decoders, "bob", pieces=DECODERS_OF_OWNER):
+        asked = pool.submit(client.get, path, headers=bob)
+        assert asked.result(30).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -191,15 +229,16 @@ def test_nothing_is_decoded_for_clients_who_are_gone(
     done = Mock(side_effect=attrgetter(work)(api.routers))
     monkeypatch.setattr(f"api.routers.{work}", done)
     loop, decoders = live.server.servers[0].get_loop(), live.server._runtime.decoders
-    for _ in range(DECODERS):
-        asyncio.run_coroutine_threadsafe(decoders.take("bob"), loop).result(5)
+    others = [f"owner {number}" for number in range(DECODERS)]
+    for owner in others:
+        asyncio.run_coroutine_threadsafe(decoders.take(owner), loop).result(5)
     with ThreadPoolExecutor(1) as pool:
         for ending in (bytes(8), struct.pack("ii", 1, 0)):  # closed, reset
             leave_waiting(httpx.Request(method, live.url + path, files=files), decoders, ending)
         asked = pool.submit(httpx.request, method, live.url + path, files=files, timeout=60)
         wait_until(lambda: len(decoders._waiting) == 3, asked)
-        for _ in range(DECODERS):
-            loop.call_soon_threadsafe(decoders.pass_on)
+        for owner in others:
+            loop.call_soon_threadsafe(decoders.pass_on, owner)
         assert asked.result(60).status_code == 200
     assert done.call_count == 1
 

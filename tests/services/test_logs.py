@@ -246,10 +246,10 @@ from services.settings import Settings
 from services.workbench import Workbench
 
 async def work():
-    bench = Workbench(threads=1)
-    async with bench.turn("anna"):
+    workbench = Workbench(threads=1)
+    async with workbench.turn("anna") as bench:
         await bench.run(warnings.warn, "from the bench")
-    bench.close()
+    workbench.close()
 
 if __name__ == "__main__":
     configure_logging(Settings(log_format="json"))
