@@ -46,7 +46,8 @@ class Bench:
         self._seconds = seconds
         self._pool: ProcessPoolExecutor | None = None
         self._pid: int | None = None
-        self._work: Future[Any] | None = None  # the last piece
+        self._work: Future[Any] | None = None  # the last piece of the turn
+        self._is_closed = False
 
     async def run(
         self,
@@ -63,16 +64,17 @@ class Bench:
         pool = await self._ready()
         limited = partial(_limited, self._seconds, partial(function, *args, **kwargs))
         try:
-            work: Future[Result] = pool.submit(limited)
-            self._work = work
-            return await asyncio.wrap_future(work)
+            self._work = pool.submit(limited)  # in no variable, of which an error would be a part
+            result: Result = await asyncio.wrap_future(self._work)
         except BrokenProcessPool as error:
-            self.close()
+            self._end()
             raise BadInputError(_too_much(self._seconds)) from error
+        return result
 
     def when_idle(self, action: Callable[[], None]) -> None:
         """Have it done on the event loop once no work is under way: at once, if none is now."""
-        if self._work is None or self._work.done():
+        work, self._work = self._work, None  # which holds its result, or all that led to an error
+        if work is None or work.done():
             action()
             return
         loop = asyncio.get_running_loop()
@@ -81,10 +83,14 @@ class Bench:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(action)
 
-        self._work.add_done_callback(ended)
+        work.add_done_callback(ended)
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does, for good."""
+        self._is_closed = True
+        self._end()
+
+    def _end(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         if self._pid is not None:
@@ -95,6 +101,8 @@ class Bench:
     async def _ready(self) -> ProcessPoolExecutor:
         """The process, seen alive: what it dies of from now on is the work it was given."""
         for _ in range(2):  # it may have been lost since the last piece of work
+            if self._is_closed:
+                raise UnavailableError("the server stops")
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
                     max_workers=1,
@@ -108,7 +116,7 @@ class Bench:
                 self._pid = await asyncio.wrap_future(asked)
             except BrokenProcessPool:
                 _log.warning("a process that holds torch is lost", exc_info=True)
-                self.close()
+                self._end()
             else:
                 return self._pool
         raise UnavailableError(

@@ -1,11 +1,15 @@
 """The processes that hold torch: whose work they do, for how long, and what they keep of it."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -47,14 +51,41 @@ def play(scene: Callable[[], Awaitable[Result]]) -> Result:
     return asyncio.run(work())
 
 
+@dataclass(frozen=True)
+class Signs:
+    """Files by which work in another process, and the test, wait for each other."""
+
+    folder: Path
+
+    def work(self) -> int:
+        """Say that it has begun, and last until it may end; gives the process's id."""
+        (self.folder / "begun").touch()
+        while not (self.folder / "end").exists():
+            time.sleep(0.01)
+        return os.getpid()
+
+    async def begun(self) -> None:
+        while not (self.folder / "begun").exists():
+            await asyncio.sleep(0.01)
+
+    def end(self) -> None:
+        (self.folder / "end").touch()
+
+
+class Upload:
+    """What a request holds."""
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+
+async def work_of(benches: Workbench, owner: str, work: Callable[[], Result]) -> Result:
+    async with benches.turn(owner) as bench:
+        return await bench.run(work)
+
+
 async def pid_of(benches: Workbench, owner: str) -> int:
-    async with benches.turn(owner) as bench:
-        return await bench.run(os.getpid)
-
-
-async def sleep(benches: Workbench, owner: str, seconds: float) -> None:
-    async with benches.turn(owner) as bench:
-        await bench.run(time.sleep, seconds)
+    return await work_of(benches, owner, os.getpid)
 
 
 def test_memory_that_work_has_freed_goes_back_to_the_system() -> None:
@@ -67,39 +98,104 @@ def test_memory_that_work_has_freed_goes_back_to_the_system() -> None:
     assert after - before < 20
 
 
-def test_one_owner_s_long_work_holds_up_their_own_only() -> None:
+def test_one_owner_s_long_work_holds_up_their_own_only(tmp_path: Path) -> None:
     async def work() -> None:
+        signs = Signs(tmp_path)
         async with opened() as benches:
-            anna = await pid_of(benches, "anna")
-            assert await pid_of(benches, "bob") == anna, "one process, until two owners meet"
-            long = asyncio.create_task(sleep(benches, "anna", 4))
+            first = await pid_of(benches, "anna")
+            assert await pid_of(benches, "bob") == first, "one process, until two owners meet"
+            long = asyncio.create_task(work_of(benches, "anna", signs.work))
+            await signs.begun()
             own = asyncio.create_task(pid_of(benches, "anna"))
-            await asyncio.sleep(0)  # they ask first
-            assert await pid_of(benches, "bob") != anna
+            other = await pid_of(benches, "bob")
+            assert await pid_of(benches, "carol") == other
             assert not long.done()
             assert not own.done()
-            await long
-            assert await own == anna, "whose process was used last"
+            signs.end()
+            assert await long == first != other
+            assert await own == first, "which was used last"
 
     play(work)
 
 
-def test_who_waits_no_longer_for_their_work_has_no_other_done_beside_it() -> None:
+def test_who_waits_no_longer_for_their_work_has_no_other_done_beside_it(tmp_path: Path) -> None:
     async def work() -> None:
+        signs = Signs(tmp_path)
         async with opened() as benches:
-            anna, bob = await asyncio.gather(pid_of(benches, "anna"), pid_of(benches, "bob"))
-            assert anna != bob
             busy = await pid_of(benches, "anna")
-            began = time.monotonic()
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(sleep(benches, "anna", 3), 0.5)
+            given_up = asyncio.create_task(work_of(benches, "anna", signs.work))
+            await signs.begun()
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
             own = asyncio.create_task(pid_of(benches, "anna"))
             for owner in ("bob", "carol", "dave"):
                 assert await pid_of(benches, owner) != busy
-            assert time.monotonic() - began < 2.5
             assert not own.done()
-            await own
-            assert time.monotonic() - began >= 3
+            signs.end()
+            assert await own == busy
+
+    play(work)
+
+
+def test_work_that_was_given_up_and_lost_gives_its_place_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        signs = Signs(tmp_path)
+        async with opened() as benches:
+            busy = await pid_of(benches, "anna")
+            given_up = asyncio.create_task(work_of(benches, "anna", signs.work))
+            await signs.begun()
+            given_up.cancel()
+            os.kill(busy, signal.SIGKILL)
+            assert await pid_of(benches, "anna") != busy
+
+    play(work)
+
+
+def test_nothing_of_work_that_has_ended_is_kept() -> None:
+    async def answer(benches: Workbench) -> "weakref.ref[Upload]":
+        upload = Upload("7")
+        async with benches.turn("anna") as bench:
+            assert await bench.run(int, upload.content) == 7
+        return weakref.ref(upload)
+
+    async def refusal(benches: Workbench) -> "weakref.ref[Upload]":
+        upload = Upload("seven")
+        with suppress(ValueError):
+            async with benches.turn("anna") as bench:
+                await bench.run(int, upload.content)
+                pytest.fail("this is no number")
+        return weakref.ref(upload)
+
+    async def work() -> None:
+        async with opened() as benches:
+            for request in (answer, refusal):
+                upload = await request(benches)
+                async with asyncio.timeout(20):  # the pool's thread may have it for a moment still
+                    while upload() is not None:
+                        await asyncio.sleep(0.01)
+                assert all(bench._work is None for bench in benches._benches)
+
+    gc.disable()  # nor is it there until a collection
+    try:
+        play(work)
+    finally:
+        gc.enable()
+
+
+def test_nothing_is_begun_once_it_is_closed(tmp_path: Path) -> None:
+    async def work() -> None:
+        signs = Signs(tmp_path)
+        benches = Workbench(threads=1)
+        at_work = asyncio.create_task(work_of(benches, "anna", signs.work))
+        await signs.begun()
+        waiting = asyncio.create_task(pid_of(benches, "anna"))
+        await asyncio.sleep(0)
+        benches.close()
+        with pytest.raises(BadInputError):
+            await at_work
+        with pytest.raises(UnavailableError, match="the server stops"):
+            await waiting
 
     play(work)
 
