@@ -30,7 +30,7 @@ _log = logging.getLogger("workers.job")
 
 
 def main(arguments: Sequence[str], computations: Mapping[str, Computation] = COMPUTATIONS) -> None:
-    """Run the attempt; returns when it has ended in the database."""
+    """Run the attempt, and end the process once it has ended in the database."""
     job_id, *numbers = arguments
     token, lock, pipe, parent = map(int, numbers)
     die_with_parent(parent)
@@ -53,6 +53,9 @@ def main(arguments: Sequence[str], computations: Mapping[str, Computation] = COM
         _end_stale(job_id)
     finally:
         telemetry.stop()
+    logging.shutdown()
+    # Python would clear torch away first, for up to some seconds, while the slot waits.
+    os._exit(0)
 
 
 def _listen(pipe: int, stopping: threading.Event) -> None:

@@ -37,6 +37,7 @@ PLACES = {
 # Pages of a key that wait for their browser to connect, at first or again; each takes more than
 # half a megabyte.
 MOST_WAITING = 50
+BUILDING_SECONDS = 30.0  # then a page is given up; a busy server may need some for one
 THEMES = {"auto": None, "light": False, "dark": True}
 
 
@@ -84,7 +85,8 @@ def page(path: str, *, title: str, needs: access.Scope = "read") -> Callable[[Bu
         ]
         show.__signature__ = inspect.Signature([*first, *rest])  # type: ignore[attr-defined]
         show.needs = needs  # type: ignore[attr-defined]  # each page's rule can be told
-        ui.page(path, title=f"{title} · MDF studio")(show)
+        titled = f"{title} · MDF studio"
+        ui.page(path, title=titled, response_timeout=BUILDING_SECONDS)(show)
         return build
 
     return decorate

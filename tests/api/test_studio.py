@@ -1,5 +1,6 @@
 """Pages of the studio, and their connections: who gets them, and what they tell browsers."""
 
+import asyncio
 import gc
 import html
 import json
@@ -24,6 +25,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api.access import FREE
 from api.studio import frame, hosting, page_connections
+from api.studio.visitor import Visitor
 
 Keys = Callable[..., dict[str, str]]
 HTML = {"Accept": "text/html"}
@@ -63,6 +65,21 @@ def test_without_keys_pages_are_for_this_machine(client: TestClient, path: str) 
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
     ):
         assert client.get(path, headers=HTML | headers).status_code == 403, headers
+
+
+def test_a_busy_server_takes_its_time_for_a_page(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Visitor.read
+
+    async def slowly(visitor: Visitor, ask: Callable[..., object]) -> object:
+        await asyncio.sleep(3.5)  # NiceGUI by itself gives a page up after 3 s
+        return await read(visitor, ask)
+
+    monkeypatch.setattr(Visitor, "read", slowly)
+    answer = client.get("/datasets", headers=HTML)
+    assert answer.status_code == 200
+    assert "Data sets" in answer.text
 
 
 def test_a_link_on_another_site_may_lead_to_a_page_and_to_nothing_else(client: TestClient) -> None:

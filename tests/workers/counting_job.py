@@ -1,11 +1,12 @@
 """A job process whose computation counts: a program for tests of the engine around it.
 
 What it does stands in the job's name: `steps=20 step_seconds=0.05 crash_at=7`; what it stores
-has at least `pad` bytes. In the folder
+has at least `pad` bytes, and its interpreter would take `linger` seconds to end. In the folder
 COUNTING_JOURNAL, if there is one, it notes each step that it has done, by job: token, step,
 beginning and end in seconds of the monotonic clock.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ def count(installation: Installation, job: Job, run: JobRun) -> Callable[[Sessio
     """Count to `steps`, and publish the digits: resumed or not, they must be the same."""
     options = {name: float(value) for name, value in (word.split("=") for word in job.name.split())}
     steps, pad = int(options.get("steps", 20)), int(options.get("pad", 0))
+    atexit.register(time.sleep, options.get("linger", 0))
     state = run.load_checkpoint()
     counted: list[int] = [] if state is None else json.loads(state)
     for step in range(len(counted) + 1, steps + 1):
