@@ -108,10 +108,12 @@ def change(
 ) -> ApiKey:
     """Rename the key, or set those of its quotas that are given; None there is the settings'.
 
-    Raises: BadInputError for a name or quota that cannot be one.
+    Raises: BadInputError for a name or quota that cannot be one; ConflictError for a revoked key.
     """
     hold(session, "api_keys")
     key = get(session, key_id)
+    if key.revoked is not None:
+        raise ConflictError(f"{key.id} has been revoked: its name and quotas stay as they are")
     if name is not None:
         _check_name(name)
         key.name = name

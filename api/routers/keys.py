@@ -85,10 +85,10 @@ def get_key(key_id: KeyId, installed: Installed) -> KeyOut:
     "/api-keys/{key_id}",
     operation_id="change_api_key",
     dependencies=[ADMINS_ONLY],
-    responses=documented(404),
+    responses=documented(404, 409),
 )
 def change_key(key_id: KeyId, installed: Installed, change: KeyChange) -> KeyOut:
-    """Rename a key, or give it other quotas; they hold from its next request on."""
+    """Rename a key in force, or give it other quotas; they hold from its next request on."""
     quotas = None if change.quotas is None else change.quotas.model_dump(exclude_unset=True)
     with installed.database.write() as session:
         return KeyOut.model_validate(keys.change(session, key_id, name=change.name, quotas=quotas))

@@ -176,7 +176,12 @@ def test_keys_are_made_listed_and_revoked(client: TestClient, assert_problem) ->
     assert_problem(client.delete(f"/v1/api-keys/{key['id']}", headers=root), 409, "conflict")
     assert client.delete(f"/v1/api-keys/{other['id']}", headers=root).status_code == 204
     assert_problem(client.get("/v1/me", headers=bert), 401, "unauthenticated")
-    assert client.get(f"/v1/api-keys/{other['id']}", headers=root).json()["revoked"] is not None
+    kept = client.get(f"/v1/api-keys/{other['id']}", headers=root).json()
+    assert kept["revoked"] is not None
+    for change in ({}, {"name": "new"}, {"quotas": {"queued_jobs": 5}}):
+        late = client.patch(f"/v1/api-keys/{other['id']}", json=change, headers=root)
+        assert "has been revoked" in assert_problem(late, 409, "conflict")["detail"]
+    assert client.get(f"/v1/api-keys/{other['id']}", headers=root).json() == kept
     assert client.delete(f"/v1/api-keys/{key['id']}", headers=root).status_code == 204
     assert client.get("/v1/me").json()["owner"] == "local"
 
