@@ -3,8 +3,8 @@
 import dataclasses
 import sqlite3
 import threading
-import time
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -18,6 +18,36 @@ from services.jobs.run import JobRun, StaleRunError, StalledError
 from services.run import Canceled, Paused, Signal
 
 
+class Clock:
+    """A run's time, which passes as a test says, however busy the machine is."""
+
+    def __init__(self) -> None:
+        self._monotonic = 1000.0  # not near zero, where an unset moment would be recent
+        self._zero = now() - timedelta(seconds=self._monotonic)
+        self.while_asleep: Callable[[], object] = lambda: None
+
+    def monotonic(self) -> float:
+        """Seconds from an unnamed moment on."""
+        return self._monotonic
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return self._zero + timedelta(seconds=self._monotonic)
+
+    def sleep(self, seconds: float) -> None:
+        """Time passes, and `while_asleep` is done."""
+        self._monotonic += seconds
+        self.while_asleep()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("services.jobs.run.time", clock)
+    monkeypatch.setattr("services.jobs.run.now", clock.now)
+    return clock
+
+
 @pytest.fixture
 def stopping():
     return threading.Event()
@@ -29,7 +59,7 @@ def job(desk):
 
 
 @pytest.fixture
-def run(desk, installation, job, stopping):
+def run(desk, installation, job, stopping, clock):
     return JobRun(installation, desk.claim(job), stopping)
 
 
@@ -172,10 +202,13 @@ def test_poll_says_what_the_owner_asked(desk, job, run):
     assert run.poll() is Signal.CANCEL
 
 
-def test_poll_asks_for_a_checkpoint_when_one_is_due_even_while_finishing(desk, job, run, stopping):
+def test_poll_asks_for_a_checkpoint_when_one_is_due_even_while_finishing(
+    desk, job, run, stopping, clock
+):
     desk.ask(requests.finish, job)
     run.pulse()
-    time.sleep(0.25)
+    assert run.poll() is Signal.FINISH
+    clock.sleep(0.25)
     assert run.poll() is Signal.CHECKPOINT
     run.save_checkpoint(b"state")
     assert run.poll() is Signal.FINISH
@@ -183,45 +216,50 @@ def test_poll_asks_for_a_checkpoint_when_one_is_due_even_while_finishing(desk, j
     assert run.poll() is Signal.PAUSE
 
 
-def test_after_lost_attempts_the_first_checkpoint_comes_sooner(desk, installation, job):
+def test_after_lost_attempts_the_first_checkpoint_comes_sooner(desk, installation, job, clock):
     settings = installation.settings.model_copy(update={"checkpoint_seconds": 16.0})
     installation = dataclasses.replace(installation, settings=settings)
     with installation.database.write() as session:
         session.get_one(Job, job.id).lost_attempts = 4
     run = JobRun(installation, desk.claim(job), threading.Event())
+    clock.sleep(0.95)
     assert run.poll() is Signal.CONTINUE
-    time.sleep(1.05)
+    clock.sleep(0.1)
     assert run.poll() is Signal.CHECKPOINT
     run.progress(scale=1, scales=1, step=1, steps=2)
     run.save_checkpoint(b"state")
-    time.sleep(1.05)
+    clock.sleep(15.95)
     assert run.poll() is Signal.CONTINUE
+    clock.sleep(0.1)
+    assert run.poll() is Signal.CHECKPOINT
 
 
-def test_finish_is_told_although_a_checkpoint_is_due_at_every_poll(desk, job, run):
+def test_finish_is_told_although_a_checkpoint_is_due_at_every_poll(desk, job, run, clock):
     desk.ask(requests.finish, job)
     run.pulse()
     signals = []
     for _ in range(4):
-        time.sleep(0.25)  # an iteration, longer than the time between checkpoints
+        clock.sleep(0.25)  # an iteration, longer than the time between checkpoints
         signals.append(run.poll())
         if signals[-1] is Signal.CHECKPOINT:
             run.save_checkpoint(b"state")
     assert signals == [Signal.CHECKPOINT, Signal.FINISH] * 2
 
 
-def test_poll_ends_a_job_whose_deadline_has_passed(desk, installation, job, stopping):
+def test_poll_ends_a_job_whose_deadline_has_passed(desk, installation, job, stopping, clock):
     claim = desk.claim(job)
     with installation.database.write() as session:
-        session.get_one(Job, job.id).deadline = now() + timedelta(seconds=0.2)
+        session.get_one(Job, job.id).deadline = clock.now() + timedelta(seconds=0.2)
     run = JobRun(installation, claim, stopping)
     assert run.poll() is Signal.CONTINUE
-    time.sleep(0.25)
+    clock.sleep(0.25)
     with pytest.raises(DeadlineExceededError):
         run.poll()
 
 
-def test_the_pulse_writes_what_was_gathered_and_renews_the_lease(desk, installation, job, run):
+def test_the_pulse_writes_what_was_gathered_and_renews_the_lease(
+    desk, installation, job, run, clock
+):
     run.plan([1, 3])
     for step in range(1, 51):
         run.metrics(scale=2, step=step, values={"loss": 1 / step, "gap": float("nan")})
@@ -234,22 +272,23 @@ def test_the_pulse_writes_what_was_gathered_and_renews_the_lease(desk, installat
     with installation.database.read() as session:
         assert len(queries.metrics(session, job.id)) == 50
     lease = stored.lease_expires
-    time.sleep(0.55)
+    clock.sleep(0.45)
+    run.pulse()
+    assert desk.job(job).lease_expires == lease
+    clock.sleep(0.1)
     run.pulse()
     renewed = desk.job(job)
     assert renewed.lease_expires > lease
-    assert renewed.run_seconds >= 0.5
+    assert renewed.run_seconds == pytest.approx(0.55)
 
 
-def test_progress_is_written_twice_a_second_at_most(installation, job, run):
-    end = time.monotonic() + 1.2
-    step = 0
-    while time.monotonic() < end:
-        step += 1
+def test_progress_is_written_twice_a_second_at_most(installation, job, run, clock):
+    clock.sleep(0.5)
+    for step in range(1, 122):
         run.progress(scale=1, scales=1, step=step, steps=10**6)
         run.log("x")
-        time.sleep(0.01)
-    assert 2 <= len(events(installation, job, "progress")) <= 3
+        clock.sleep(1 / 64)
+    assert [event["step"] for event in events(installation, job, "progress")] == [1, 33, 65, 97]
 
 
 def test_a_sample_made_again_replaces_the_old(desk, installation, job, run):
@@ -349,7 +388,6 @@ def test_a_failure_while_publishing_leaves_nothing_half_done(desk, installation,
 @pytest.fixture
 def full_disk(installation, run, monkeypatch):
     """A disk without room until the test says so; jobs wait for it."""
-    monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.01)
     installation.blobs.when_full(run.wait_for_space)
     free = [0]
     monkeypatch.setattr(type(installation.blobs), "free_bytes", lambda _: free[0])
@@ -358,12 +396,16 @@ def full_disk(installation, run, monkeypatch):
 
 
 def test_a_job_waits_for_space_with_what_it_has_done(
-    desk, installation, job, run, full_disk, monkeypatch
+    desk, installation, job, run, full_disk, clock
 ):
-    threading.Timer(0.3, lambda: full_disk.__setitem__(0, 10_000)).start()
-    began = time.monotonic()
+    def make_room():
+        if clock.monotonic() - began >= 59:
+            full_disk[0] = 10_000
+
+    began = clock.monotonic()
+    clock.while_asleep = make_room
     run.save_checkpoint(b"state")
-    assert time.monotonic() - began > 0.2
+    assert clock.monotonic() - began == 59
     assert run.load_checkpoint() == b"state"
     (told,) = events(installation, job, "log")  # once, however often it has looked
     assert told["message"].startswith("waits for space on the disk: 0 MB of disk are free")
@@ -396,9 +438,7 @@ def test_nobody_waits_for_space_in_the_transaction_that_ends_a_job(
 
 
 def test_a_full_database_is_waited_for_without_end(desk, job, run, monkeypatch):
-    monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.01)
-    monkeypatch.setattr("services.jobs.run._PATIENCE_SECONDS", 0)
-    faults = [sqlite3.OperationalError("database or disk is full") for _ in range(5)]
+    faults = [sqlite3.OperationalError("database or disk is full") for _ in range(1000)]
     for fault in faults:
         fault.sqlite_errorcode = sqlite3.SQLITE_FULL
     renew = claims.renew
@@ -422,49 +462,47 @@ class TestStalling:
         monkeypatch.setattr(run, "_settings", settings)
         return run
 
-    def test_what_shows_no_sign_of_life_is_ended_and_says_so(self, installation, job, run):
+    def test_what_shows_no_sign_of_life_is_ended_and_says_so(self, installation, job, run, clock):
         run.poll()
-        time.sleep(0.2)
+        clock.sleep(0.2)
         with pytest.raises(StalledError, match=r"^no step for 0 s"):
             run.pulse()
         (told,) = events(installation, job, "log")
         assert told["message"].startswith("no step for 0 s")
 
-    def test_a_long_step_that_gets_on_is_left_alone(self, run):
-        time.sleep(0.2)
+    def test_a_long_step_that_gets_on_is_left_alone(self, run, clock):
+        clock.sleep(0.2)
         run.alive()
         run.pulse()
 
-    def test_what_hangs_is_ended_with_the_database_away_too(self, run, monkeypatch):
+    def test_what_hangs_is_ended_with_the_database_away_too(self, run, monkeypatch, clock):
         monkeypatch.setattr(claims, "renew", _away)
-        time.sleep(0.2)
+        clock.sleep(0.2)
         with pytest.raises(StalledError):
             run.pulse()
 
-    def test_what_was_stopped_with_its_machine_does_not_hang(self, run, monkeypatch):
+    def test_what_was_stopped_with_its_machine_does_not_hang(self, run, monkeypatch, clock):
         monkeypatch.setattr("services.jobs.run._AWAY_SECONDS", 0.15)
-        time.sleep(0.2)
+        clock.sleep(0.2)
         run.pulse()  # the first after the machine goes on
-        time.sleep(0.12)
+        clock.sleep(0.12)
         with pytest.raises(StalledError):
             run.pulse()
 
-    def test_who_waits_for_the_database_does_not_hang(self, run, monkeypatch):
-        monkeypatch.setattr("services.jobs.run.PULSE_SECONDS", 0.05)
-        settings = run._settings.model_copy(update={"stall_seconds": 0.5})
+    def test_who_waits_for_the_database_does_not_hang(self, run, monkeypatch, clock):
+        settings = run._settings.model_copy(update={"stall_seconds": 1})
         monkeypatch.setattr(run, "_settings", settings)
         run.alive()
-        renew, back = claims.renew, time.monotonic() + 1.2
+        back = clock.monotonic() + 12
+        renew = claims.renew
+        clock.while_asleep = run._check_stall  # as the pulse does meanwhile
 
         def away_for_a_while(*arguments, **options):
-            return (_away if time.monotonic() < back else renew)(*arguments, **options)
+            return (_away if clock.monotonic() < back else renew)(*arguments, **options)
 
         monkeypatch.setattr(claims, "renew", away_for_a_while)
-        writing = threading.Thread(target=run.log, args=("late",))
-        writing.start()
-        while writing.is_alive():
-            run._check_stall()
-            time.sleep(0.02)
+        run.log("late")
+        assert clock.monotonic() >= back
 
 
 def _away(*_, **__):
