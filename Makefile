@@ -44,9 +44,10 @@ test: lint
 	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest tests/chaos
 
 # make chaos SCALE=0.1 SEED=7 ONLY="test_kills.py test_soak.py": a tenth of the counts of two files
+# make chaos DATABASE=postgresql: on a server that it starts (Debian: apt install postgresql)
 chaos: setup
 	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --chaos full --chaos-report build/chaos \
-		$(if $(SCALE),--chaos-scale $(SCALE)) $(if $(SEED),--chaos-seed $(SEED)) \
+		$(if $(DATABASE),--chaos-database $(DATABASE)) $(if $(SCALE),--chaos-scale $(SCALE)) $(if $(SEED),--chaos-seed $(SEED)) \
 		$(if $(ONLY),$(addprefix tests/chaos/,$(ONLY)),tests/chaos)
 
 # Every page of the studio into docs/images/studio; needs Chromium (Debian: apt install chromium).

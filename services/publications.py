@@ -175,7 +175,7 @@ class Publications(Generic[Row, FileRow]):
         """Remove a file that no object has; says whether it did."""
         # Held, so that nobody refers to the blob between the count and its end.
         with database.write() as session:
-            hold(session, key)
+            hold(session, key, however_long=True)
             if session.scalar(select(func.count()).where(self.file_row.blob == key)):
                 return False
             blobs.delete(key)

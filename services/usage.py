@@ -93,7 +93,7 @@ def _found(session: Session, owner: str | None) -> dict[str, Usage]:
     is_one = owner is not None
     for whose, kind, count, size in session.execute(_stored(is_one=is_one), {"owner": owner}):
         before = kinds[whose][kind]
-        kinds[whose][kind] = Use(before.count + count, before.size + size)
+        kinds[whose][kind] = Use(before.count + count, before.size + int(size))
     queued: dict[str, int] = {}
     running: dict[str, int] = {}
     for whose, state, count in session.execute(_active(is_one=is_one), {"owner": owner}):

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -45,7 +44,7 @@ from services.evaluation.spec import Evaluation as EvaluationSpec
 from services.ids import new_id
 from services.images import catalogue
 from services.installation import Installation
-from services.jobs import artifacts
+from services.jobs import artifacts, dispatch
 from services.jobs.dispatch import Dispatcher
 from services.jobs.lifecycle import TERMINAL
 from services.jobs.specs import SPECS
@@ -54,6 +53,7 @@ from services.losses import catalogue as losses
 from services.phase1.recipe import DiscriminatorTraining
 from services.restorers import catalogue as models
 from services.settings import Settings
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a shell; programs under test would inherit it, and tests press
@@ -73,17 +73,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos", choices=("short", "full"), default="short", help="the suite's form")
     group.addoption("--chaos-scale", type=float, default=1.0, help="factor of all counts")
     group.addoption("--chaos-seed", type=int, help="brings back the chances of a run")
+    group.addoption(
+        "--chaos-database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="on which the suite runs; of PostgreSQL, a server of its own is started",
+    )
     group.addoption("--chaos-report", type=Path, help="file of the figures: .md and .json")
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def lease_seconds() -> float:
+    """Longer than a busy machine lets a process stand still; a test may give another one."""
+    return 20
+
+
+@pytest.fixture
+def settings(tmp_path: Path, lease_seconds: float) -> Settings:
     """Settings of a service that reacts quickly."""
     return Settings(
         home=tmp_path / "home",
         disk_floor_bytes=0,
         heartbeat_seconds=0.5,
-        lease_seconds=4,
+        lease_seconds=lease_seconds,
         checkpoint_seconds=0.2,
         redispatch_seconds=2,
         threads=1,
@@ -299,12 +311,20 @@ def broker(settings: Settings) -> Iterator[EmbeddedRedis]:
     server.stop()
 
 
+def patient_dispatcher(settings: Settings) -> Dispatcher:
+    """One that waits for the answer of a broker that stands still for a while."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "_QUESTION_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(dispatch, "_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        return Dispatcher(settings)
+
+
 class House:
     """An installation with a broker, and worker slots to start, stop and kill."""
 
     def __init__(self, installation: Installation, seed: Image, logs: Path) -> None:
         self.installation = installation
-        self.dispatcher = Dispatcher(installation.settings)
+        self.dispatcher = patient_dispatcher(installation.settings)
         self._seed = seed
         self._logs = logs
         self._workers: list[subprocess.Popen[bytes]] = []
@@ -359,22 +379,27 @@ class House:
         with self.installation.database.write() as session:
             return request(session, job_id, LOCAL)
 
-    def wait(self, job_id: str, condition: Callable[[Job], bool], *, seconds: float = 30) -> Job:
+    def wait(
+        self, job_id: str, condition: Callable[[Job], bool], *, seconds: float = PATIENCE_SECONDS
+    ) -> Job:
         """The job once it meets `condition`."""
-        end = time.monotonic() + seconds
-        while not condition(job := self.job(job_id)):
-            assert time.monotonic() < end, (
-                f"job is {job.state}, progress {job.progress}, states {self.states(job_id)}\n"
-                + "\n".join(path.read_text()[-3000:] for path in sorted(self._logs.glob("*.log")))
-            )
-            time.sleep(0.02)
-        return job
 
-    def wait_for(self, job_id: str, *states: str, seconds: float = 30) -> Job:
+        def look() -> Job | None:
+            job = self.job(job_id)
+            return job if condition(job) else None
+
+        def tell() -> str:
+            job = self.job(job_id)
+            logs = "\n".join(path.read_text()[-3000:] for path in sorted(self._logs.glob("*.log")))
+            return f"{job.state}, progress {job.progress}, states {self.states(job_id)}\n{logs}"
+
+        return wait_until(look, told=tell, seconds=seconds)
+
+    def wait_for(self, job_id: str, *states: str, seconds: float = PATIENCE_SECONDS) -> Job:
         """The job once it is in one of `states`."""
         return self.wait(job_id, lambda job: job.state in states, seconds=seconds)
 
-    def wait_for_end(self, job_id: str, *, seconds: float = 30) -> Job:
+    def wait_for_end(self, job_id: str, *, seconds: float = PATIENCE_SECONDS) -> Job:
         """The job once it has ended."""
         return self.wait_for(job_id, *TERMINAL, seconds=seconds)
 
@@ -391,18 +416,12 @@ class House:
 
     def process(self, job_id: str) -> psutil.Process:
         """The job's process, once it is there."""
-        end = time.monotonic() + 10
-        while not (found := self.processes(job_id)):
-            assert time.monotonic() < end, f"no process has {job_id}"
-            time.sleep(0.02)
-        return found[0]
+        return wait_until(lambda: self.processes(job_id), told=f"no process has {job_id}")[0]
 
     def wait_until_swept(self) -> None:
         """Return when no checkpoint is left: it goes after the job has ended."""
-        end = time.monotonic() + 5
-        while left := self.installation.blobs.keys("checkpoints"):
-            assert time.monotonic() < end, left
-            time.sleep(0.02)
+        blobs = self.installation.blobs
+        wait_until(lambda: not blobs.keys("checkpoints"), told=lambda: blobs.keys("checkpoints"))
 
     def count(self, job_id: str) -> list[int]:
         """What the job published, once."""
@@ -419,7 +438,7 @@ class House:
                 process.terminate()
         for process in self._workers:
             try:
-                process.wait(15)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -478,16 +497,17 @@ def serve(installation: Installation, tmp_path: Path) -> Iterator[Callable[..., 
             )
         started.append(process)
         served = Served(process, f"http://127.0.0.1:{port}", log)
-        end = time.monotonic() + 30
-        while True:
+
+        def answers() -> bool:
             try:
                 httpx.get(f"{served.url}/healthz")
             except httpx.TransportError:
                 assert process.poll() is None, log.read_text()
-                assert time.monotonic() < end, "the API did not start"
-                time.sleep(0.05)
-            else:
-                return served
+                return False
+            return True
+
+        wait_until(answers, told=log.read_text)
+        return served
 
     yield start
     for process in started:
@@ -506,7 +526,6 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
-    at: float
 
 
 @dataclass
@@ -524,9 +543,7 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.received.append(
-                    Received(self.path, dict(self.headers), body, time.monotonic())
-                )
+                receiver.received.append(Received(self.path, dict(self.headers), body))
                 receiver.answer(self)
 
             def log_message(self, format: str, *args: object) -> None:
@@ -544,12 +561,13 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook?token=s3cr3t"
 
-    def wait(self, count: int = 1, seconds: float = 10) -> list[Received]:
+    def wait(self, count: int = 1, seconds: float = PATIENCE_SECONDS) -> list[Received]:
         """What has arrived, once it is so many."""
-        end = time.monotonic() + seconds
-        while len(self.received) < count:
-            assert time.monotonic() < end, f"{len(self.received)} of {count} have arrived"
-            time.sleep(0.01)
+        wait_until(
+            lambda: len(self.received) >= count,
+            told=lambda: f"{len(self.received)} of {count} have arrived",
+            seconds=seconds,
+        )
         return self.received
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import pytest
 from PIL.PngImagePlugin import PngInfo
 
 from services.embedded.broker import find_server
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 BINARY = {"Content-Type": "application/octet-stream", "Upload-Offset": "0"}
 PASSWORD = "passwordofredis"
@@ -84,16 +84,13 @@ def house(tmp_path: Path) -> Iterator[House]:
         )
     opened = House(f"http://127.0.0.1:{port}", environment, output)
     try:
-        end = time.monotonic() + 60
-        while not is_ready(opened.url):
-            assert stack.poll() is None, output.read_text()
-            assert time.monotonic() < end, opened.logs()
-            time.sleep(0.1)
+        wait_until(lambda: stack.poll() is not None or is_ready(opened.url), told=opened.logs)
+        assert stack.poll() is None, output.read_text()
         yield opened
     finally:
         stack.send_signal(signal.SIGINT)
         try:
-            stack.wait(60)
+            stack.wait(PATIENCE_SECONDS)
         finally:
             stack.kill()
             server.kill()
@@ -128,7 +125,7 @@ def test_secrets_never_reach_a_log(house: House) -> None:
     house.environment |= {"MDF_API_KEY": key, "MDF_URL": house.url}
     wrong = f"mdf_{'0' * 32}_{'wrongkey' * 5}abc"
     house.secrets += [each.split("_", 2)[2] for each in (key, wrong)]
-    with httpx.Client(base_url=house.url, timeout=30) as browser:
+    with httpx.Client(base_url=house.url, timeout=PATIENCE_SECONDS) as browser:
         ask(browser, house, key, wrong)
     annas = house.run("keys", "create", "annas", "--owner", "anna", "--scope", "read").strip()
     house.secrets.append(annas[-43:])
@@ -167,11 +164,12 @@ def ask(browser: httpx.Client, house: House, key: str, wrong: str) -> None:
     house.secrets.append(webhook["secret"].removeprefix("whsec_"))
     browser.post(f"/v1/webhooks/{webhook['id']}/ping", headers=own)
     dataset = send_dataset(browser, own)
-    end = time.monotonic() + 60
-    while browser.get(f"/v1/datasets/{dataset}", headers=own).json()["state"] == "importing":
-        assert time.monotonic() < end, house.logs()
-        time.sleep(0.1)
-    shown = browser.get(f"/v1/datasets/{dataset}", headers=own).json()
+
+    def imported() -> dict[str, Any] | None:
+        found = browser.get(f"/v1/datasets/{dataset}", headers=own).json()
+        return None if found["state"] == "importing" else found
+
+    shown = wait_until(imported, told=house.logs)
     assert (shown["state"], shown["images"]) == ("ready", 1)
 
 
@@ -215,7 +213,7 @@ def test_an_address_that_is_wrong_is_told_without_its_password(tmp_path: Path) -
         for case, (module, name, address) in enumerate(WRONG)
     ]
     for process in started[:2]:
-        assert process.wait(60) == 1
+        assert process.wait(PATIENCE_SECONDS) == 1
     started[2].kill()  # it tries again and again
     told = "".join(process.communicate()[0] for process in started)
     assert "sqlalchemy.dialects:nonsense" in told

@@ -40,7 +40,7 @@ _LOCK_TRIES = 5
 # After a job process that could not be started: other slots may take the job meanwhile.
 _REST_SECONDS = 5.0
 # A process that was asked to end and does not is killed: nothing but time is lost by it.
-_GRACE_SECONDS = {"cancel": 1.0, "stop": 60.0, "stale": 1.0}
+_GRACE_SECONDS = {"cancel": 1.0, "stop": 60.0, "stale": 1.0, "published": 60.0}
 _log = logging.getLogger(__name__)
 
 
@@ -243,8 +243,12 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 - the database may be away for a while
             _log.warning("job %s: %s", claim.job_id, error)
             return "stop" if self._stopping.is_set() else None
-        if job is None or job.token != claim.token:
+        if job is None:
             return "stale"
+        if job.token != claim.token:
+            # No other than this attempt has published: it clears away what it needed.
+            published = job.state == State.SUCCEEDED and job.token == claim.token + 1
+            return "published" if published else "stale"
         if job.state == State.CANCELING:
             return "cancel"
         return "stop" if self._stopping.is_set() else None

@@ -44,8 +44,10 @@ _SUFFIXES = {
 }
 METRIC_POINTS = 10_000  # of an answer, if no other number is asked for
 
+_LAST_NUMBER = 2**31 - 1  # of an event or a step
+
 After = Annotated[
-    int, Query(ge=0, le=2**53, description="number of the last event that is known already")
+    int, Query(ge=0, le=_LAST_NUMBER, description="number of the last event that is known already")
 ]
 
 
@@ -63,7 +65,7 @@ async def stream_events(
     job: Existing,
     shared: Shared,
     after: After = 0,
-    last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=_LAST_NUMBER)] = None,
 ) -> EventStream:
     """The job's events as they happen, until it has ended."""
     start = after if last_event_id is None else last_event_id
@@ -109,7 +111,7 @@ def list_metrics(
     installed: Installed,
     keys: Annotated[list[str] | None, Query(description="names of the values wanted")] = None,
     scale: Annotated[int | None, Query(ge=0, le=1000)] = None,
-    after_step: Annotated[int | None, Query(ge=0, le=2**31)] = None,
+    after_step: Annotated[int | None, Query(ge=0, le=_LAST_NUMBER)] = None,
     max_points: Annotated[
         int,
         Query(ge=2, le=100_000, description="thins evenly; the first and the last point stay"),

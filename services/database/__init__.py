@@ -1,13 +1,14 @@
 """The SQL database: SQLite in WAL mode on one machine, PostgreSQL on many; one code for both."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, func, make_url, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
@@ -28,6 +29,22 @@ _ATTENTIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # ms
 }
+# The same for the server: who falls silent in a transaction, since its host is lost, would keep
+# others from the rows that it has written for hours, and who stands still in one for ever.
+_BOUNDS = {
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25s",
+}
+# Those that are not set for the database or the role, or in the URL. What is set for the server may
+# be its host's default: a day, for one.
+_SET_BOUNDS = """
+    SELECT set_config(name, %s::jsonb ->> name, false) FROM pg_settings
+    WHERE source NOT IN ('database', 'user', 'database user', 'client') AND %s::jsonb ? name
+"""
+_TRANSACTION_STATE = "25"  # the class of SQLSTATE
 # Opening the file and setting it up takes longer than most questions: about as many connections are
 # kept as threads of the API may ask at once, when many clients come back together. Those beyond are
 # opened for each question and closed after it. The one used last goes first: it knows most.
@@ -139,20 +156,55 @@ def _sqlite_code(error: DatabaseError) -> int:
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
 
 
-def hold(session: Session, name: str) -> None:
+def hold(session: Session, name: str, *, however_long: bool = False) -> None:
     """Keep other transactions from holding `name` until this one ends.
+
+    With `however_long`, for who removes files meanwhile, the server does not end it for standing
+    still, but only when its connection is lost.
 
     SQLite needs nothing for it: a writing transaction there has the database for itself.
     """
     if session.get_bind().dialect.name == "postgresql":
+        if however_long:
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _bound_silence(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:  # noqa: ARG001
+    cursor = connection.cursor()
+    cursor.execute(_SET_BOUNDS, (json.dumps(_BOUNDS),) * 2)
+    cursor.close()
+    connection.commit()  # or the first rollback would take them back
+
+
+def _as_away(context: ExceptionContext) -> OperationalError | None:
+    """What PostgreSQL refuses for now is an OperationalError, as when it does not answer.
+
+    The driver has another class for a transaction that stood still for too long, and for a server
+    that only reads, since another has taken its place.
+    """
+    original = context.original_exception
+    if (getattr(original, "sqlstate", None) or "")[:2] != _TRANSACTION_STATE:
+        return None
+    return OperationalError(
+        context.statement,
+        context.parameters,
+        original,
+        hide_parameters=True,
+        connection_invalidated=context.is_disconnect,
+    )
 
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         said = make_url(url).query  # goes before
         attentive = {name: value for name, value in _ATTENTIVE.items() if name not in said}
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=attentive)
+        engine = create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args=attentive
+        )
+        event.listen(engine, "connect", _bound_silence)
+        event.listen(engine, "handle_error", _as_away)
+        return engine
     # Errors reach the log; what users wrote, and hashes of keys, do not.
     engine = create_engine(url, hide_parameters=True, **_SQLITE_POOL)
     if engine.url.database:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     Text,
     UniqueConstraint,
@@ -38,6 +39,9 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_LARGE = BigInteger().with_variant(Integer(), "sqlite")  # whose integers have eight bytes
 
 
 def now() -> datetime:
@@ -202,7 +206,7 @@ class Artifact(Base):
     kind: Mapped[str]  # "contact_sheet", …
     media_type: Mapped[str]
     blob: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(_LARGE)  # bytes
     sha256: Mapped[str]
     created: Mapped[datetime]
 
@@ -230,7 +234,7 @@ class LossFile(Base):
     )
     format: Mapped[str] = mapped_column(primary_key=True)
     blob: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(_LARGE)  # bytes
     sha256: Mapped[str]
 
 
@@ -320,7 +324,7 @@ class ModelFile(Base):
     )
     format: Mapped[str] = mapped_column(primary_key=True)
     blob: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(_LARGE)  # bytes
     sha256: Mapped[str]
 
 

@@ -167,7 +167,7 @@ def free(database: Database, blobs: Blobs, digests: Collection[str]) -> set[str]
     for start in range(0, len(wanted), _BATCH):
         some = wanted[start : start + _BATCH]
         with database.write() as session:
-            hold(session, _FILES)
+            hold(session, _FILES, however_long=True)
             unused = set(some)
             for column in (DatasetImage.digest, DatasetReservation.digest):
                 unused -= set(session.scalars(select(column).where(column.in_(some))))

@@ -141,7 +141,7 @@ def free(database: Database, blobs: Blobs, digest: str) -> bool:
     """Remove the blob of those pixels if no image has them; says whether it did."""
     # Held, so that nobody refers to the blob between the count and its end.
     with database.write() as session:
-        hold(session, digest)
+        hold(session, digest, however_long=True)
         if session.scalar(select(func.count()).where(Image.digest == digest)):
             return False
         blobs.delete(blob_key(digest))

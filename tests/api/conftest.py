@@ -18,6 +18,7 @@ from api.server import Server
 from services import keys
 from services.access import Scope
 from services.installation import Installation
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 Problem = Callable[..., dict[str, object]]
 PHOTO = np.ascontiguousarray(data.astronaut()[:96, :128])
@@ -27,6 +28,34 @@ def png(pixels: np.ndarray = PHOTO) -> bytes:
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
     return content.getvalue()
+
+
+class Clock:
+    """Time that passes as a test says, however busy the machine is; for the module `time`."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0  # not near zero, where an unset moment would be recent
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Wait for a busy server longer than httpx does by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        for each in ("connect", "read", "write", "pool"):
+            patch.setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, each, PATIENCE_SECONDS)
+        yield
+
+
+def answers(url: str) -> bool:
+    """Whether a server does."""
+    try:
+        httpx.get(f"{url}/healthz", trust_env=False)
+    except httpx.TransportError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -109,7 +138,7 @@ class Live:
         """Stop it; gives the seconds that it took."""
         started = time.monotonic()
         self.server.should_exit = True
-        self.thread.join(timeout=30)
+        self.thread.join(timeout=PATIENCE_SECONDS)
         assert not self.thread.is_alive()
         return time.monotonic() - started
 
@@ -121,9 +150,8 @@ def live(installation: Installation) -> Iterator[Live]:
     server = Server(replace(installation, settings=free_port))
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
+    wait_until(lambda: server.started or not thread.is_alive())
+    assert server.started
     port = server.servers[0].sockets[0].getsockname()[1]
     running = Live(server, f"http://127.0.0.1:{port}", thread)
     yield running

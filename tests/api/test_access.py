@@ -1,7 +1,6 @@
 """Access: loopback without keys, scopes with them."""
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -15,6 +14,7 @@ from services import keys
 from services.datasets.uploads import PART_BYTES
 from services.exposure import is_loopback
 from services.installation import Installation
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 Keys = Callable[..., dict[str, str]]
 
@@ -117,7 +117,7 @@ def test_with_a_key_in_force_everybody_needs_one(
 def test_a_body_is_not_read_before_its_sender_is_known(live, make_key: Keys) -> None:
     make_key("admin")
     address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
-    with socket.create_connection(address, timeout=5) as connection:
+    with socket.create_connection(address, timeout=30) as connection:
         connection.sendall(
             b"POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
@@ -252,15 +252,14 @@ def test_an_upload_under_way_ends_when_its_key_is_revoked(
 ) -> None:
     root, bert = make_key("admin"), make_key("write", owner="bert")
     size = 3 * PART_BYTES
-    with httpx.Client(base_url=live.url, headers=bert, timeout=30) as sender:
+    with httpx.Client(base_url=live.url, headers=bert, timeout=PATIENCE_SECONDS) as sender:
         key_id = sender.get("/v1/me").json()["key_id"]
         wanted = {"name": "x", "source": {"kind": "upload", "size": size}}
         path = f"/v1/datasets/{sender.post('/v1/datasets', json=wanted).json()['id']}"
 
         def parts() -> Iterator[bytes]:
             yield bytes(PART_BYTES + 1)
-            while not received():
-                time.sleep(0.02)
+            wait_until(received)
             httpx.delete(f"{live.url}/v1/api-keys/{key_id}", headers=root).raise_for_status()
             yield bytes(2 * PART_BYTES - 1)
 

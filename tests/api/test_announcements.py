@@ -1,7 +1,6 @@
 """Jobs are announced beside the requests: a broker that is away or silent holds up nobody."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -9,6 +8,7 @@ import pytest
 
 from services.embedded.broker import EmbeddedRedis
 from services.jobs.dispatch import Dispatcher
+from tests.waiting import wait_until
 
 
 def submit(url: str, image_id: str) -> None:
@@ -20,10 +20,7 @@ def submit(url: str, image_id: str) -> None:
 def test_what_is_submitted_is_announced(live, broker: EmbeddedRedis, seed_image) -> None:
     submit(live.url, seed_image.id)
     dispatcher = Dispatcher(live.server._runtime.installation.settings)
-    end = time.monotonic() + 5
-    while dispatcher.waiting("train") != 1:
-        assert time.monotonic() < end, "no message came"
-        time.sleep(0.02)
+    wait_until(lambda: dispatcher.waiting("train") == 1, told="no message came")
     dispatcher.close()
 
 

@@ -7,7 +7,7 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import httpx
 import numpy as np
@@ -19,14 +19,15 @@ from api import bodies, runtime
 from api.bodies import CHECKED_BYTES
 from services.blobs import Blobs
 from services.installation import Installation
-from tests.api.conftest import png
+from tests.api.conftest import Clock, png
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 MEBIBYTE = 1 << 20
 
 
 def raw(url: str, head: str, body: bytes = b"") -> bytes:
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
-    with socket.create_connection(address, timeout=5) as connection:
+    with socket.create_connection(address, timeout=20) as connection:  # the limits are above it
         connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n" + body)
         answer = b""
         while b"}" not in answer and (part := connection.recv(65536)):
@@ -66,7 +67,7 @@ def test_a_body_of_undeclared_size_is_cut_off(live, assert_problem) -> None:
             yield bytes(MEBIBYTE)
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = httpx.post(f"{live.url}/v1/images", content=endless(), headers=headers, timeout=30)
+    answer = httpx.post(f"{live.url}/v1/images", content=endless(), headers=headers)
     assert_problem(answer, 413, "too_large")
     small = httpx.post(
         f"{live.url}/v1/jobs",
@@ -84,10 +85,8 @@ def test_a_body_that_does_not_come_is_not_waited_for(
     monkeypatch.setattr(bodies, "SILENCE_SECONDS", 0.3)
     monkeypatch.setattr(bodies, "LOGIN_SECONDS", 0.3)
     head = f"POST {path} HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
-    began = time.monotonic()
     answer = raw(live.url, f"{head}Content-Length: 9\n", begun)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert time.monotonic() - began < 3
 
 
 def test_a_login_in_small_pieces_is_waited_for_no_longer(
@@ -104,7 +103,7 @@ def test_a_login_in_small_pieces_is_waited_for_no_longer(
     headers = {"Content-Type": "application/json"}
     answer = httpx.post(f"{live.url}/v1/session", content=slowly(), headers=headers)
     assert answer.status_code == 408
-    assert 0.4 < time.monotonic() - began < 6
+    assert time.monotonic() - began > 0.4
 
 
 def test_a_large_file_within_the_cap_is_taken(live) -> None:
@@ -191,7 +190,7 @@ def test_a_disk_that_others_fill_while_a_file_comes_is_told(
             yield bytes(MEBIBYTE)
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = httpx.post(f"{live.url}/v1/images", content=coming(), headers=headers, timeout=30)
+    answer = httpx.post(f"{live.url}/v1/images", content=coming(), headers=headers)
     assert "must stay free" in str(assert_problem(answer, 507, "disk_full")["detail"])
     assert came >= 3 * CHECKED_BYTES
 
@@ -207,30 +206,43 @@ def test_a_temporary_folder_that_is_full_is_told(
     assert "has no room" in str(assert_problem(answer, 507, "disk_full")["detail"])
 
 
-@pytest.mark.parametrize(("piece", "status"), [(1, b"408"), (10_000, b"422")])
+class Watch(Clock):
+    """A clock that counts how often it is looked at."""
+
+    looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return super().monotonic()
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, b"408"), (10_000, b"422")])
 def test_a_form_has_to_come_at_some_pace_for_however_long(
-    live, monkeypatch: pytest.MonkeyPatch, piece: int, status: bytes
+    live, monkeypatch: pytest.MonkeyPatch, size: int, status: bytes
 ) -> None:
-    monkeypatch.setattr(bodies, "SILENCE_SECONDS", 1.0)
+    watch = Watch()
+    monkeypatch.setattr(bodies, "time", watch)
+    monkeypatch.setattr(bodies, "SILENCE_SECONDS", 600.0)
+    monkeypatch.setattr(bodies, "SLOWEST", 40.0)
     start = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    pieces = [start, *[bytes(piece)] * 60, b"\r\n--x--\r\n"]
+    pieces = [start, bytes(size), bytes(size)]
+    end = b"\r\n--x--\r\n"
+    length = sum(map(len, pieces)) + len(end)
     head = (
         "POST /v1/images HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
-        f"boundary=x\r\nContent-Length: {sum(map(len, pieces))}\r\n\r\n"
+        f"boundary=x\r\nContent-Length: {length}\r\n\r\n"
     )
-    answer = b""
     address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
-    with socket.create_connection(address, timeout=0.05) as connection:
+    with socket.create_connection(address, timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(head.encode())
-        began = time.monotonic()
-        while not answer and time.monotonic() < began + 20:
-            if pieces:
-                connection.sendall(pieces.pop(0))
-            with suppress(TimeoutError):
-                answer = connection.recv(65536)
-    assert answer.startswith(b"HTTP/1.1 " + status)
-    assert time.monotonic() > began + 0.9
-    assert bool(pieces) == (status == b"408"), "it was waited for to the end, or it was not"
+        for looks, piece in zip((1, 3, 5), pieces, strict=True):
+            wait_until(lambda looks=looks: watch.looks >= looks)  # it waits for the piece
+            watch.seconds += 250
+            connection.sendall(piece)
+        if status != b"408":
+            wait_until(lambda: watch.looks >= 7)
+            connection.sendall(end)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 " + status)
 
 
 def test_who_announces_much_and_sends_little_keeps_nobody_out(live, make_key) -> None:
@@ -245,11 +257,10 @@ def test_who_announces_much_and_sends_little_keeps_nobody_out(live, make_key) ->
                     f"Content-Type: multipart/form-data; boundary=b\nContent-Length: {size}\n\n"
                 )
                 address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
-                connection = stack.enter_context(socket.create_connection(address, timeout=5))
+                connection = stack.enter_context(socket.create_connection(address, timeout=60))
                 connection.sendall(head.replace("\n", "\r\n").encode() + b"--b\r\n")
-        forms, until = live.server._runtime.forms, time.monotonic() + 10
-        while forms._taken != {"bob": 20, "carol": 20} and time.monotonic() < until:
-            time.sleep(0.01)
+        forms = live.server._runtime.forms
+        wait_until(lambda: forms._taken == {"bob": 20, "carol": 20}, told=lambda: forms._taken)
         for owner in ("alice", "bob"):
             headers = make_key("write", owner=owner)
             files = {"file": ("x.png", png())}

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,7 +22,8 @@ from PIL import Image
 from api import connections
 from api.connections import PageConnection
 from tests.api.conftest import PHOTO, png
-from tests.api.test_studio import client_id, talk
+from tests.api.test_studio import SECONDS, client_id, talk
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 CHUNKED = b"Host: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 UPGRADE = (
@@ -35,10 +37,11 @@ EMPTY_FRAGMENT = b"\0\x80\0\0\0\0"
 THREE = b"\x81\x81\0\0\0\0" + b"3"
 
 
-def raw(live, request: bytes, *, seconds: float = 5.0) -> bytes:
+def raw(live, request: bytes) -> bytes:
     """All that the server answers to these bytes until it closes or falls silent."""
+    live.server.config.timeout_keep_alive = 600  # it closes for another reason, or not so soon
     address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
-    with socket.create_connection(address, timeout=seconds) as client:
+    with socket.create_connection(address, timeout=SECONDS) as client:
         client.sendall(request)
         answer = b""
         try:
@@ -46,6 +49,8 @@ def raw(live, request: bytes, *, seconds: float = 5.0) -> bytes:
                 answer += part
         except TimeoutError:
             answer += b"(open)"
+        except ConnectionResetError:
+            pass
         return answer
 
 
@@ -93,7 +98,7 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(live, request_:
 
 def test_what_is_no_body_behind_an_early_answer_ends_the_connection(live, caplog) -> None:
     address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
-    with socket.create_connection(address, timeout=10) as client:
+    with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
         client.sendall(
             b"POST /v1/nothing HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
@@ -119,8 +124,9 @@ def test_an_upgrade_to_another_protocol_is_declined(live) -> None:
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n"
         b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
     )
-    answers = raw(live, head * 2, seconds=1)
-    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answers = raw(live, head * 2 + last)
+    assert answers.count(b"HTTP/1.1 200 OK") == 3
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\nA"])
@@ -128,9 +134,7 @@ def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(
     live, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
-    began = time.monotonic()
     assert raw(live, begun) == b""
-    assert time.monotonic() - began < 2
 
 
 def test_a_head_in_small_pieces_is_waited_for_no_longer(
@@ -138,43 +142,54 @@ def test_a_head_in_small_pieces_is_waited_for_no_longer(
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
-    with socket.create_connection(address) as client:
+    began = time.monotonic()
+    with socket.create_connection(address) as client, suppress(ConnectionError):
         client.sendall(b"GET /healthz HTTP/1.1\r\n")
-        began = time.monotonic()
-        with suppress(ConnectionError):
-            while time.monotonic() - began < 5:
-                client.sendall(b"A: b\r\n")
-                time.sleep(0.05)
-    assert 0.4 < time.monotonic() - began < 2
+        while time.monotonic() - began < 60:
+            client.sendall(b"A: b\r\n")
+            time.sleep(0.05)
+    assert 0.4 < time.monotonic() - began < 30
 
 
-def test_a_body_that_comes_slowly_is_waited_for(live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
-    address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
-    with socket.create_connection(address, timeout=5) as client:
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[connections._Limit]:
+    """The limits of the connections that are made from now on."""
+    made: list[connections._Limit] = []
+
+    class Known(connections._Limit):
+        def __init__(self, *of: Any) -> None:
+            super().__init__(*of)
+            made.append(self)
+
+    monkeypatch.setattr(connections, "_Limit", Known)
+    return made
+
+
+def test_a_body_that_comes_slowly_is_waited_for(live, limits: list[connections._Limit]) -> None:
+    with connect(live) as client:
         client.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 2\r\n\r\n{"
         )
-        time.sleep(0.8)
+        wait_until(lambda: limits and not any(limit.runs for limit in limits))
         client.sendall(b"}")
         assert client.recv(65536).startswith(b"HTTP/1.1 422 ")
 
 
 def test_the_connection_of_an_open_page_outlives_the_time_for_a_head(
-    live, monkeypatch: pytest.MonkeyPatch
+    live, limits: list[connections._Limit]
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     page = client_id(httpx.get(f"{live.url}/", headers={"Accept": "text/html"}))
     with talk(live.url, page, Origin=live.url) as connection:
-        time.sleep(1)
+        wait_until(lambda: not any(limit.runs for limit in limits))
         connection.send('420["event",{}]')
-        while not str(connection.recv(5)).startswith("430"):
+        while not str(connection.recv(SECONDS)).startswith("430"):
             pass
 
 
 def connect(live) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(live.url.rpartition(":")[2])), timeout=10)
+    address = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+    return socket.create_connection(address, timeout=PATIENCE_SECONDS)
 
 
 def open_page(live) -> tuple[socket.socket, str]:
@@ -192,7 +207,8 @@ def open_page(live) -> tuple[socket.socket, str]:
 
 
 def pages_of(live) -> list[PageConnection]:
-    return [each for each in live.server.server_state.connections if type(each) is PageConnection]
+    all_there_are = tuple(live.server.server_state.connections)  # at once: it is another thread's
+    return [each for each in all_there_are if type(each) is PageConnection]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +226,7 @@ def test_what_no_websocket_begins_with_is_refused(live, path: bytes, header: byt
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert json.loads(body)["code"] == "bad_request", "and the connection is closed"
-    assert not pages_of(live)
+    wait_until(lambda: not pages_of(live))
 
 
 @contextmanager
@@ -246,7 +262,7 @@ def test_small_chunks_without_end_hold_up_nobody(live, line: bytes) -> None:
         for client in (first, second):
             client.sendall(line + b" HTTP/1.1\r\n" + CHUNKED)
         with flooding(first, b"1\r\nx\r\n"), flooding(second, b"1\r\nx\r\n"):
-            assert longest(live) < 2  # more than ten while all that came was read at once
+            assert longest(live) < 10  # more than twenty while all that came was read at once
 
 
 def test_small_chunks_that_no_application_reads_are_not_read_either(
@@ -261,22 +277,24 @@ def test_small_chunks_that_no_application_reads_are_not_read_either(
     monkeypatch.setattr(live.server.config, "loaded_app", application)
     with connect(live) as client:
         client.sendall(b"POST / HTTP/1.1\r\n" + CHUNKED)
-        client.settimeout(0.1)
+        client.settimeout(5)
         with suppress(TimeoutError):  # it is not read any more
-            for _ in range(100):  # each time as much as is read until the next rest
+            for _ in range(8):  # each time as much as is read until the next rest
                 client.sendall((b"3ff\r\n" + b"x" * 1023 + b"\r\n") * connections.PIECES)
                 time.sleep(2 * connections.REST_SECONDS)
         (connection,) = live.server.server_state.connections
+        wait_until(lambda: len(connection.cycle.body) > 1 << 16)
+        time.sleep(2 * connections.REST_SECONDS)
         held = len(connection.cycle.body)
     done.set()
-    assert 1 << 16 < held < 1 << 18  # some megabytes while rests were not minded
+    assert held < 1 << 18  # all of it while rests were not minded
 
 
 @pytest.mark.parametrize("frame", [EMPTY_PONG, THREE])
 def test_small_frames_without_end_hold_up_nobody_and_fill_nothing(live, frame: bytes) -> None:
     (first, _), (second, _) = open_page(live), open_page(live)
     with flooding(first, frame), flooding(second, frame):
-        assert longest(live) < 2
+        assert longest(live) < 10
         assert max(each.queue.qsize() for each in pages_of(live)) < 200
 
 
@@ -286,7 +304,7 @@ def test_a_message_in_pieces_without_end_ends_the_connection(live) -> None:
         client.sendall(EMPTY_TEXT_BEGUN + EMPTY_FRAGMENT * 10_000)
         while client.recv(65536):
             pass
-    assert not pages_of(live)
+    wait_until(lambda: not pages_of(live))
 
 
 def test_what_comes_in_small_chunks_comes_whole(live) -> None:
@@ -311,10 +329,6 @@ def test_a_page_that_takes_nothing_is_cut(live, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(connections, "STALL_SECONDS", 0.3)
     client, page = open_page(live)
     with client:
-        while not Client.instances[page].has_socket_connection:
-            time.sleep(0.01)
+        wait_until(lambda: Client.instances[page].has_socket_connection)
         Client.instances[page].run_javascript("/" * 30_000_000)
-        end = time.monotonic() + 10
-        while pages_of(live) and time.monotonic() < end:
-            time.sleep(0.05)
-    assert not pages_of(live)
+        wait_until(lambda: not pages_of(live), seconds=SECONDS)

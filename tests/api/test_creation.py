@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import threading
-import time
 
 import httpx
 import numpy as np
@@ -16,6 +15,7 @@ from skimage import data
 from services.images import decoding
 from services.installation import Installation
 from services.jobs import submission
+from tests.waiting import PATIENCE_SECONDS
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:96, :128])
 
@@ -132,20 +132,20 @@ def test_a_request_that_is_still_being_worked_on_is_not_begun_again(
         content: bytes, limits: decoding.Limits, *, keep_alpha: bool
     ) -> decoding.DecodedImage:
         begun.set()
-        go_on.wait(10)
+        assert go_on.wait(PATIENCE_SECONDS)
         return decoding.decode(content, limits, keep_alpha=keep_alpha)
 
     monkeypatch.setattr(images, "decode", slowly)
 
     def upload() -> httpx.Response:
         return httpx.post(
-            f"{live.url}/v1/images", files={"file": ("a.png", png())}, headers=KEY, timeout=20
+            f"{live.url}/v1/images", files={"file": ("a.png", png())}, headers=KEY, timeout=60
         )
 
     answers: list[httpx.Response] = []
     first = threading.Thread(target=lambda: answers.append(upload()))
     first.start()
-    begun.wait(10)
+    assert begun.wait(PATIENCE_SECONDS)
     second = upload()
     assert_problem(second, 409, "idempotency_key_in_flight")
     assert second.headers["retry-after"] == "1"
@@ -159,7 +159,7 @@ def test_a_request_that_is_still_being_worked_on_is_not_begun_again(
 
 def test_many_at_once_are_done_once(live, installation: Installation) -> None:
     async def send() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=live.url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=live.url, timeout=60) as http:
             uploaded = await http.post("/v1/images", files={"file": ("a.png", png())})
             return await asyncio.gather(
                 *(
@@ -172,9 +172,7 @@ def test_many_at_once_are_done_once(live, installation: Installation) -> None:
                 )
             )
 
-    started = time.monotonic()
     answers = asyncio.run(send())
-    assert time.monotonic() - started < 20
     assert {answer.status_code for answer in answers} <= {202, 409}
     accepted = {answer.json()["id"] for answer in answers if answer.status_code == 202}
     jobs = httpx.get(f"{live.url}/v1/jobs").json()["data"]

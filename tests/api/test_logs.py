@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from websockets.typing import Origin
 
 from services.database.schema import Image, Job
 from services.installation import Installation
+from tests.api.conftest import answers
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 FORGED = '{"level": "ERROR", "message": "forged"}'
 KEY_ID = f"mdf_{'0193' * 8}"
@@ -42,28 +43,16 @@ def log(installation: Installation, seed_image: Image, tmp_path: Path) -> list[d
             stderr=file,
         )
     try:
-        await_answer(port)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}"), told=path.read_text)
         ask(port, seed_image)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def await_answer(port: int) -> None:
-    end = time.monotonic() + 20
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-        except httpx.ConnectError:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        else:
-            return
-
-
 def ask(port: int, image: Image) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         given = {"seed_image_ids": [image.id], "task": {"kind": "sisr"}, "preset": "quick"}
         headers = {"X-Request-ID": "mine-1"}
         assert client.post("/v1/jobs", json=given, headers=headers).status_code == 202
@@ -93,12 +82,13 @@ def talk_nonsense(own: str, nonsense: bytes) -> None:
         f"ws://{own}/_nicegui_ws/socket.io/?{query}&next_message_id=0",
         origin=Origin(f"http://{own}"),
         proxy=None,
+        open_timeout=PATIENCE_SECONDS,
     ) as connection:
         connection.send("40")
         connection.send(nonsense, text=True)
         with suppress(ConnectionClosed):
             while True:
-                connection.recv(5)
+                connection.recv(20)
 
 
 def test_every_line_is_json_and_a_requests_lines_name_it(

@@ -21,7 +21,7 @@ from services.restorers.artefact import read_restorer
 from services.turns import Turns
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:96, :128])
-AT_ONCE = {"Prefer": "wait=60"}
+AT_ONCE = {"Prefer": "wait=120"}
 
 
 def encoded(pixels: np.ndarray, form: str = "PNG") -> bytes:
@@ -56,7 +56,7 @@ def test_small_work_is_answered_with_the_image_itself(
 ) -> None:
     answer = restore(**AT_ONCE)
     assert answer.status_code == 200, answer.text
-    assert answer.headers["preference-applied"] == "wait=60"
+    assert answer.headers["preference-applied"] == "wait=120"
     assert answer.headers["content-type"] == "image/png"
     assert 'filename="a photograph.png"' in answer.headers["content-disposition"]
     weights = installation.blobs.get(f"models/{model.sha256}.safetensors")
@@ -76,9 +76,9 @@ def test_small_work_is_answered_with_the_image_itself(
     assert stored.headers["content-type"] == "image/webp"
     assert decoded(stored.content).size == (128, 96)
 
-    began = time.monotonic()
+    # Warm: the process keeps the model, which it could not load again.
+    installation.blobs.delete(f"models/{model.sha256}.safetensors")
     assert restore(**AT_ONCE).content == answer.content
-    assert time.monotonic() - began < 3  # warm: neither torch nor the model is loaded again
 
     single = restore(encoded(np.full((1, 1, 3), 128, np.uint8)), **AT_ONCE)
     assert decoded(single.content).size == (1, 1)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,8 @@ from api.server import MIDDLE_COLLECTIONS
 from services import keys
 from services.installation import Installation
 from services.settings import Settings
+from tests.api.conftest import answers
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -53,16 +54,8 @@ def start(installation: Installation, tmp_path: Path) -> Iterator[Start]:
 
 
 def await_answer(process: subprocess.Popen[bytes], url: str) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        assert process.poll() is None
-        try:
-            httpx.get(f"{url}/healthz")
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the API did not start")
+    wait_until(lambda: process.poll() is not None or answers(url), told="the API did not start")
+    assert process.poll() is None
 
 
 def test_it_serves_and_stops_in_time_with_a_follower(
@@ -76,9 +69,7 @@ def test_it_serves_and_stops_in_time_with_a_follower(
     assert answer.json()["owner"] == "local"
     assert "server" not in answer.headers
     process.send_signal(signal.SIGTERM)
-    started = time.monotonic()
-    assert process.wait(10) in (0, -signal.SIGTERM)
-    assert time.monotonic() - started < 5
+    assert process.wait(PATIENCE_SECONDS) in (0, -signal.SIGTERM)
     log = (tmp_path / "api.log").read_text()
     assert "GET '/v1/me' 200" in log
     assert "Traceback" not in log
@@ -88,7 +79,7 @@ def test_it_refuses_another_address_while_there_is_no_key(
     start: Start, installation: Installation, tmp_path: Path
 ) -> None:
     process = start(host="0.0.0.0", port=free_port())
-    assert process.wait(30) == 1
+    assert process.wait(PATIENCE_SECONDS) == 1
     log = (tmp_path / "api.log").read_text()
     assert "MDF_HOST is '0.0.0.0', and there is no API key yet" in log
     assert "Traceback" not in log
@@ -111,7 +102,7 @@ def test_its_process_for_torch_ends_with_it(start: Start) -> None:
     mapped = {each.path for each in psutil.Process(process.pid).memory_maps()}
     assert not [path for path in mapped if "libtorch" in path]
     process.kill()
-    gone, alive = psutil.wait_procs(children, timeout=10)
+    gone, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
     assert gone
     assert not alive
 
@@ -177,13 +168,14 @@ def test_importing_the_application_is_quick_and_loads_no_torch() -> None:
     script = (
         "import sys, time; start = time.process_time(); import api.app, api.server\n"
         "loaded = {'torch', 'cv2', 'matplotlib', 'skimage', 'alembic'} & sys.modules.keys()\n"
-        "print(time.process_time() - start, *loaded)"
+        "print(time.process_time() - start, len(sys.modules), *loaded)"
     )
     output = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert output[1:] == []
-    assert float(output[0]) < 3  # about 1 on an idle machine
+    assert output[2:] == []
+    assert float(output[0]) < 15  # about 1 on an idle machine
+    assert int(output[1]) < 3000
 
 
 def printed(script: str, settings: Settings | None = None) -> list[int]:

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import MappingProxyType
@@ -26,9 +25,13 @@ from websockets.sync.client import ClientConnection, connect
 from api.access import FREE
 from api.studio import frame, hosting, page_connections
 from api.studio.visitor import Visitor
+from tests.api.conftest import Clock
+from tests.waiting import PATIENCE_SECONDS
 
 Keys = Callable[..., dict[str, str]]
 HTML = {"Accept": "text/html"}
+# For a connection to say something; by itself it does before long, and soon after ends.
+SECONDS = 20.0
 VISIT = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", **HTML}
 
 
@@ -277,11 +280,12 @@ def talk(
         sock=socket.create_connection(own.split(":")),
         additional_headers=headers,
         proxy=None,
+        open_timeout=PATIENCE_SECONDS,
     ) as connection:
-        assert str(connection.recv(5)).startswith("0{")
+        assert str(connection.recv(SECONDS)).startswith("0{")
         connection.send(opening)
         if opening == "40":
-            assert str(connection.recv(5)).startswith("40{")
+            assert str(connection.recv(SECONDS)).startswith("40{")
         yield connection
 
 
@@ -351,7 +355,7 @@ def test_a_connection_speaks_for_its_own_page_alone(
         say("event", berts)
         say("log", berts)
         connection.send('420["event",{"client_id":"' + annas + '"}]')
-        while not str(connection.recv(5)).startswith("430"):  # all before it has been heard
+        while not str(connection.recv(SECONDS)).startswith("430"):  # all before it has been heard
             pass
     assert heard == [(berts, "event")], "nor does it write the server's log"
 
@@ -370,7 +374,7 @@ def test_what_no_page_says_is_heard_and_does_nothing(
         ):
             connection.send(f"42{json.dumps(message)}")
         connection.send('420["event",{}]')
-        while not str(connection.recv(5)).startswith("430"):
+        while not str(connection.recv(SECONDS)).startswith("430"):
             pass
     assert not caplog.records
 
@@ -419,7 +423,7 @@ def test_a_connection_ends_with_what_no_page_says(live, caplog: pytest.LogCaptur
 
 def has_ended(connection: ClientConnection) -> bool:
     try:
-        while not str(connection.recv(5)).startswith("430"):
+        while not str(connection.recv(SECONDS)).startswith("430"):
             pass
     except ConnectionClosed:
         return True
@@ -453,26 +457,43 @@ def test_there_is_no_way_to_talk_but_a_websocket(
     assert "transports: ['websocket']," in client.get("/", headers=HTML).text
 
 
+class LoopClock(Clock):
+    """The time of an event loop, which passes when somebody sleeps; stands for `asyncio`."""
+
+    def get_running_loop(self) -> "LoopClock":
+        return self
+
+    def time(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
 def test_a_connection_is_heard_no_faster_than_people_act(
     live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_connections, "BURST", 50)
     monkeypatch.setattr(page_connections, "MESSAGES_PER_SECOND", 50)
+    clock = LoopClock()
+    monkeypatch.setattr(page_connections, "asyncio", clock)
     page = client_id(httpx.get(f"{live.url}/", headers=HTML))
     with talk(live.url, page, Origin=live.url) as connection:
 
         def seconds(*messages: str) -> float:
-            began = time.monotonic()
+            began = clock.seconds
             for message in (*messages, '420["event",{}]'):
                 connection.send(message)
-            while not str(connection.recv(10)).startswith("430"):
+            while not str(connection.recv(SECONDS)).startswith("430"):
                 pass
-            return time.monotonic() - began
+            return clock.seconds - began
 
         light, heavy = '42["event",{}]', f'42["event",{{"x":"{"x" * 490_000}"}}]'
-        assert seconds(*[light] * 40) < 0.7
-        assert 0.7 < seconds(*[light] * 50) < 2
-        assert seconds(heavy) > 0.7, "a long one counts as several"
+        assert seconds(*[light] * 40) == 0
+        assert seconds(*[light] * 50) == pytest.approx(0.86), "43 more than may come at once"
+        assert seconds(heavy) == pytest.approx(1.02), "a long one counts as several"
+        clock.seconds += 0.5
+        assert seconds(*[light] * 50) == pytest.approx(0.52)
 
 
 def test_what_a_browser_makes_fail_is_logged_once_a_minute(
@@ -490,7 +511,7 @@ def test_what_a_browser_makes_fail_is_logged_once_a_minute(
             for each in wrong:
                 connection.send(f"42{json.dumps(['event', {**said, 'args': [each]}])}")
             connection.send('420["event",{}]')
-            while not str(connection.recv(5)).startswith("430"):
+            while not str(connection.recv(SECONDS)).startswith("430"):
                 pass
             return len(caplog.records)
 
@@ -507,7 +528,7 @@ def test_a_page_whose_session_has_ended_leads_to_the_login_once(
     page = client_id(httpx.get(f"{live.url}/", headers=HTML | own))
     with talk(live.url, page, **own) as connection, caplog.at_level(logging.WARNING):
         httpx.delete(f"{live.url}/v1/session", headers=own)
-        while "/login?next=" not in str(connection.recv(10)):
+        while "/login?next=" not in str(connection.recv(SECONDS)):
             pass
         heard = []
         with suppress(TimeoutError):
@@ -554,7 +575,7 @@ def test_pages_that_are_open_do_not_pile_up(
         heard: list[str] = []
         with suppress(ConnectionClosed):
             while True:
-                heard.append(str(oldest.recv(5)))
+                heard.append(str(oldest.recv(SECONDS)))
         assert "Too many pages are open" in heard[-2]
         assert heard[-1] == "41", "so that its script does not connect again"
         assert [page in Client.instances for page in (berts, *pages)] == [True, False, True, True]

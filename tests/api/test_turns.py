@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from api.runtime import DECODERS, DECODERS_OF_OWNER, DECODERS_WAITING_OF_OWNER, 
 from services.turns import Turns
 from services.workbench import WAITING_OF_OWNER, Workbench
 from tests.api.conftest import Live, png
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 Keys = Callable[..., dict[str, str]]
 Problem = Callable[..., dict[str, object]]
@@ -146,7 +146,7 @@ def test_who_takes_all_their_places_is_in_the_way_of_nobody(
     with ThreadPoolExecutor(1) as pool, occupied(client, place, "bob", pieces=pieces):
         # Done, while all that bob asked for still is, or waits.
         asked = pool.submit(client.post, path, headers=alice, **content)
-        assert asked.result(60).status_code == 201
+        assert asked.result(PATIENCE_SECONDS).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_who_comes_when_all_is_taken_is_next(
         assert client.portal is not None
         client.portal.call(bob.first.set)
         # Though what waits of bob and of carol has waited for longer.
-        assert asked.result(60).status_code == 201
+        assert asked.result(PATIENCE_SECONDS).status_code == 201
 
 
 def test_who_waits_for_a_decoder_keeps_nobody_from_the_workbench(
@@ -192,7 +192,7 @@ def test_who_waits_for_a_decoder_keeps_nobody_from_the_workbench(
         answer = client.post("/v1/images/synthesize", headers=alice, json=SEED)
         assert answer.status_code == 201
         assert not asked.done()
-    assert asked.result(60).status_code == 200
+    assert asked.result(PATIENCE_SECONDS).status_code == 200
 
 
 @pytest.mark.parametrize("side", ["width", "height", "to_width", "to_height"])
@@ -206,7 +206,7 @@ def test_what_no_picture_can_be_made_of_is_refused_before_its_turn(
     decoders = runtime(client).decoders
     with ThreadPoolExecutor(1) as pool, occupied(client, decoders, "bob", pieces=DECODERS_OF_OWNER):
         asked = pool.submit(client.get, path, headers=bob)
-        assert asked.result(30).status_code == 422
+        assert asked.result(PATIENCE_SECONDS).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_nothing_is_decoded_for_clients_who_are_gone(
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     picture = {"file": ("x.png", png(noise))}  # whose last bytes fill the server's buffer
-    with httpx.Client(base_url=live.url, timeout=60) as client:
+    with httpx.Client(base_url=live.url) as client:
         image = client.post("/v1/images", files=picture).json()["id"]
     path = path.replace("{image}", image)
     files = picture if method == "POST" else None
@@ -231,15 +231,16 @@ def test_nothing_is_decoded_for_clients_who_are_gone(
     loop, decoders = live.server.servers[0].get_loop(), live.server._runtime.decoders
     others = [f"owner {number}" for number in range(DECODERS)]
     for owner in others:
-        asyncio.run_coroutine_threadsafe(decoders.take(owner), loop).result(5)
+        asyncio.run_coroutine_threadsafe(decoders.take(owner), loop).result(PATIENCE_SECONDS)
     with ThreadPoolExecutor(1) as pool:
         for ending in (bytes(8), struct.pack("ii", 1, 0)):  # closed, reset
             leave_waiting(httpx.Request(method, live.url + path, files=files), decoders, ending)
-        asked = pool.submit(httpx.request, method, live.url + path, files=files, timeout=60)
-        wait_until(lambda: len(decoders._waiting) == 3, asked)
+        asked = pool.submit(httpx.request, method, live.url + path, files=files)
+        wait_until(lambda: len(decoders._waiting) == 3 or asked.done())
+        assert not asked.done(), asked.result().text
         for owner in others:
             loop.call_soon_threadsafe(decoders.pass_on, owner)
-        assert asked.result(60).status_code == 200
+        assert asked.result(PATIENCE_SECONDS).status_code == 200
     assert done.call_count == 1
 
 
@@ -248,23 +249,13 @@ def leave_waiting(request: httpx.Request, decoders: Turns, linger: bytes) -> Non
     waiting = len(decoders._waiting)
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     line = f"{request.method} {request.url.raw_path.decode()} HTTP/1.1\r\n"
-    with socket.create_connection((request.url.host, request.url.port), timeout=10) as client:
+    with socket.create_connection((request.url.host, request.url.port), timeout=60) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         client.sendall(f"{line}{head}\r\n".encode() + request.read())
         wait_until(lambda: len(decoders._waiting) > waiting)
 
 
-def wait_until(
-    is_so: Callable[[], bool], asked: Future[httpx.Response] | None = None, seconds: float = 30
-) -> None:
-    """Until it is so."""
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        assert asked is None or not asked.done(), asked.result().text
-        time.sleep(0.01)
-
-
 def wait_for(turns: Turns, owner: str, asked: Future[httpx.Response]) -> None:
     """Until the owner's request waits for its turn."""
-    wait_until(lambda: owner in turns._waiting.values(), asked)
+    wait_until(lambda: owner in turns._waiting.values() or asked.done())
+    assert not asked.done(), asked.result().text

@@ -16,6 +16,7 @@ from services.database.schema import Image, Webhook, WebhookDelivery, now
 from services.installation import Installation
 from services.settings import Settings
 from services.webhooks import catalogue
+from tests.waiting import wait_until
 
 HOOK = {"url": "https://hooks.example/x", "name": "to the wiki"}
 
@@ -31,11 +32,11 @@ def until(client: TestClient) -> Callable[..., dict[str, Any]]:
     """What a path shows, once something is so."""
 
     def wait(path: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        end = time.monotonic() + 10
-        while not condition(shown := client.get(path).json()):
-            assert time.monotonic() < end, shown
-            time.sleep(0.05)
-        return shown
+        def look() -> dict[str, Any] | None:
+            shown: dict[str, Any] = client.get(path).json()
+            return shown if condition(shown) else None
+
+        return wait_until(look, told=lambda: client.get(path).json())
 
     return wait
 
@@ -220,8 +221,7 @@ def test_an_api_that_is_killed_between_attempts_and_while_sending_loses_no_messa
             assert session.query(WebhookDelivery).one().due > now()
             session.query(WebhookDelivery).one().due = now()
 
-    while read().fault is None:
-        time.sleep(0.02)
+    wait_until(lambda: read().fault)
     kill_and_let_time_pass()  # between attempts
     receiver.answer = lambda _: time.sleep(20)
     api = serve()
@@ -229,8 +229,7 @@ def test_an_api_that_is_killed_between_attempts_and_while_sending_loses_no_messa
     kill_and_let_time_pass()  # while sending
     receiver.answer = receive(204).answer
     with TestClient(create_app(installation)):
-        while read().state == "pending":
-            time.sleep(0.02)
+        wait_until(lambda: read().state != "pending")
     assert (read().state, read().attempts) == ("delivered", 3)
     sent = {verify(secret, each.headers, each.body).id for each in receiver.received}
     assert sent == {read().id}

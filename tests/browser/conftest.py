@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.browser.studio import FLAGS, Studio, running
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-PATIENCE = 20_000  # milliseconds that a page may take where a test waits for something
+PATIENCE = 60_000  # milliseconds that a page may take where a test waits for something
 
 expect.set_options(timeout=PATIENCE)
 

@@ -51,7 +51,7 @@ class Studio:
         self.url = stack.url
         self.settings = settings
         self.installation = Installation.open(settings)
-        self.client = mdf.Client(self.url, timeout=30)
+        self.client = mdf.Client(self.url, timeout=90)
 
     def upload(self, pixels: np.ndarray = PHOTO, *, name: str = "astronaut.png") -> str:
         """The id of an image on the server."""

@@ -11,7 +11,7 @@ from tests.browser.conftest import Watch
 from tests.browser.studio import PHOTO, Studio
 
 # The process that computes starts with the first look.
-FIRST_LOOK = 60_000
+FIRST_LOOK = 120_000
 
 
 def loss_id(studio: Studio) -> str:

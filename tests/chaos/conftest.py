@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import count as numbers
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from pydantic import SecretStr
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -45,8 +47,10 @@ from services.database.schema import Artifact, Job, JobEvent, LossFile, ModelFil
 from services.installation import Installation
 from services.jobs.lifecycle import TRANSITIONS, State
 from services.settings import Settings
+from tests.postgresql import Server, running
 
 _MAX_VIOLATIONS_SHOWN = 5
+_NUMBERS = numbers(1)
 
 
 @dataclass
@@ -167,6 +171,7 @@ class Figures:
     def __init__(self, config: pytest.Config) -> None:
         self.form: str = config.getoption("chaos")
         self.scale: float = config.getoption("chaos_scale")
+        self.database: str = config.getoption("chaos_database")
         given = config.getoption("chaos_seed")
         self.seed = random.SystemRandom().randrange(1 << 32) if given is None else given
         self._path: Path | None = config.getoption("chaos_report")
@@ -204,7 +209,7 @@ class Figures:
         """What was run, where and with what chances, in a line."""
         memory = psutil.virtual_memory().total / 2**30
         return (
-            f"{self.form} form, scale {self.scale:g}, seed {self.seed}; "
+            f"{self.form} form on {self.database}, scale {self.scale:g}, seed {self.seed}; "
             f"{self._began:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, {memory:.0f} GiB, "
             f"load average {self._load:.1f} at the start, Python {platform.python_version()}"
         )
@@ -244,6 +249,7 @@ class Figures:
         content = {
             "form": self.form,
             "scale": self.scale,
+            "database": self.database,
             "seed": self.seed,
             "began": self._began.isoformat(),
             "cores": os.cpu_count(),
@@ -274,10 +280,29 @@ def _summary(values: list[float]) -> dict[str, float]:
     }
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server."""
+    with running() as server:
+        yield server
+
+
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
+def database_url(request: pytest.FixtureRequest) -> Iterator[SecretStr | None]:
+    """An empty database on the server that was asked for; none stands for a file of SQLite."""
+    if request.config.getoption("chaos_database") == "sqlite":
+        yield None
+        return
+    server: Server = request.getfixturevalue("postgresql")
+    with server.database(f"chaos_{next(_NUMBERS)}") as url:
+        yield SecretStr(url)
+
+
+@pytest.fixture
+def settings(settings: Settings, database_url: SecretStr | None) -> Settings:
     """Leases as by default: none ends while a busy machine starts a process."""
-    return settings.model_copy(update={"heartbeat_seconds": 5.0, "lease_seconds": 30.0})
+    changes = {"heartbeat_seconds": 5.0, "lease_seconds": 30.0, "database_url": database_url}
+    return settings.model_copy(update=changes)
 
 
 _TABLE = pytest.StashKey[Figures]()

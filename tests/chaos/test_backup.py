@@ -30,6 +30,11 @@ JOB = f"steps={STEPS} step_seconds=0.05"
 
 
 @pytest.fixture
+def database_url() -> None:
+    """SQLite: a backup is of the embedded stack."""
+
+
+@pytest.fixture
 def settings(settings: Settings) -> Settings:
     """No attempt is lost here, however slowly a process starts."""
     return Settings(**settings.model_dump() | {"lease_seconds": 60})

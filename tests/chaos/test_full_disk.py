@@ -69,6 +69,11 @@ def not_run(figures, reason: str) -> NoReturn:
 
 
 @pytest.fixture
+def database_url() -> None:
+    """SQLite, which lies on the small disk."""
+
+
+@pytest.fixture
 def settings(settings: Settings, disk: SmallDisk) -> Settings:
     """Settings of a service that keeps all on the small disk."""
     leases = {"heartbeat_seconds": 0.5, "lease_seconds": 4.0}

@@ -1,43 +1,18 @@
 """A run that keeps what it is told, for trainings of both phases; a PostgreSQL server."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from services.run import Signal
-
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+from tests import postgresql as server
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """URL of a PostgreSQL server of our own, on a unix socket."""
-    if not PROGRAMS:
-        pytest.skip("no PostgreSQL server in /usr/lib/postgresql (Debian: apt install postgresql)")
-    programs = PROGRAMS[-1]
-    folder = Path("/tmp") / f"mdf-postgresql-{os.getpid()}"  # a socket's path must be short
-    folder.mkdir(mode=0o700)
-    # The server refuses to run as root.
-    as_user = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody")
-        as_user = ["setpriv", "--reuid=nobody", "--clear-groups", "--"]
-
-    def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd=folder)
-
-    data = str(folder / "data")
-    run(str(programs / "initdb"), "-D", data, "-U", "mdf", "--auth=trust", "--no-sync")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    log = str(folder / "log")
-    run(str(programs / "pg_ctl"), "-D", data, "-o", options, "-l", log, "-w", "start")
-    yield f"postgresql+psycopg://mdf@/postgres?host={folder}"
-    run(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+    with server.running() as running:
+        yield running.url()
 
 
 class RecordingRun:

@@ -10,6 +10,7 @@ import pytest
 
 from services.local import LocalProgress, LocalRun
 from services.run import Signal
+from tests.waiting import wait_until
 
 TRAINING = Path(__file__).with_name("local_training.py")
 
@@ -56,30 +57,21 @@ def test_samples_are_files(tmp_path: Path) -> None:
 def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path) -> None:
     """Real processes, ended by SIGKILL at random moments, each going on from the folder."""
 
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(TRAINING), str(folder)])
+    def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(TRAINING), str(folder), *words])
 
     assert start(tmp_path / "whole").wait(300) == 0
-    checkpoint, result = (
-        tmp_path / "killed" / name for name in ("checkpoint.pt", "loss.safetensors")
-    )
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
     chance = random.Random(os.getpid())
-    kills, last = 0, 0
-    end = time.monotonic() + 300
-    while not result.exists():
-        child = start(tmp_path / "killed")
-        while child.poll() is None:
-            time.sleep(0.002)
-            if time.monotonic() > end:
-                child.kill()
-                pytest.fail("it does not end")
-            if kills < 4 and checkpoint.exists() and checkpoint.stat().st_mtime_ns != last:
-                time.sleep(chance.uniform(0, 0.05))  # it goes on, or writes the next one
-                child.kill()
-                kills += child.wait() == -signal.SIGKILL
-                last = checkpoint.stat().st_mtime_ns
-        assert child.returncode in (0, -signal.SIGKILL)
-    assert kills == 4
+    last = 0
+    for _ in range(4):
+        child = start(tmp_path / "killed", "stay")
+        wait_until(lambda old=last: checkpoint.exists() and checkpoint.stat().st_mtime_ns != old)
+        time.sleep(chance.uniform(0, 0.05))  # it goes on, or writes the next one
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+        last = checkpoint.stat().st_mtime_ns
+    assert start(tmp_path / "killed").wait(300) == 0
     for name in ("loss.safetensors", "history.bin"):
         whole, killed = (tmp_path / run / name for run in ("whole", "killed"))
         assert killed.read_bytes() == whole.read_bytes()

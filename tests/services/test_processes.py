@@ -7,13 +7,14 @@ import sys
 import psutil
 
 from services.processes import LIBRARY_ENVIRONMENT, tethered
+from tests.waiting import PATIENCE_SECONDS
 
 PARENT = """
 import subprocess, sys, time
 from services.processes import tethered
-child = subprocess.Popen(tethered(["sleep", "60"]))
+child = subprocess.Popen(tethered(["sleep", "600"]))
 print(child.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -22,7 +23,7 @@ def test_it_is_killed_when_its_parent_is():
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
-    psutil.wait_procs([child], timeout=5)
+    psutil.wait_procs([child], timeout=PATIENCE_SECONDS)
     assert not child.is_running()
 
 

@@ -9,9 +9,17 @@ import pytest
 import uvloop
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services import rates as buckets
 from services.embedded.broker import EmbeddedRedis
 from services.rates import Rates
 from services.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _slowly_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes into a bucket while a test runs, and no pause is over."""
+    monkeypatch.setattr(buckets, "WINDOW_SECONDS", 36_000)
+    monkeypatch.setattr(buckets, "_PAUSE_SECONDS", 3600.0)
 
 
 def test_a_redis_that_cannot_even_be_left_is_no_error(
@@ -66,8 +74,13 @@ async def _take_at_once(rates: Rates, times: int) -> int:
 
 
 def test_however_many_ask_at_once_are_counted_on_redis(
-    settings: Settings, broker: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+    settings: Settings,
+    broker: EmbeddedRedis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(buckets, "_TIMEOUT_SECONDS", 60.0)
+
     async def take() -> tuple[int, bool]:
         allowed = await _take_at_once(rates := Rates(settings), 500)
         other = await Rates(settings).look("key:a", 10)  # has no memory of it
@@ -83,9 +96,12 @@ def test_an_event_loop_that_is_busy_does_not_take_redis_for_away(
     settings: Settings,
     broker: EmbeddedRedis,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     *,
     is_connected: bool,
 ) -> None:
+    monkeypatch.setattr(buckets, "_LOOKS", 500)  # while Redis, too, has to wait for its turn
+
     async def keep_busy() -> None:
         while True:
             time.sleep(0.12)
@@ -94,10 +110,13 @@ def test_an_event_loop_that_is_busy_does_not_take_redis_for_away(
     async def take() -> tuple[int, bool]:
         rates = Rates(settings)
         if is_connected:
-            await rates.look("key:a", 10)
+            with monkeypatch.context() as patch:
+                patch.setattr(buckets, "_TIMEOUT_SECONDS", 60.0)
+                await rates.look("key:a", 10)
         busy = asyncio.create_task(keep_busy())
         allowed = await _take_at_once(rates, 14)
         busy.cancel()
+        monkeypatch.setattr(buckets, "_TIMEOUT_SECONDS", 60.0)
         other = await Rates(settings).look("key:a", 10)
         await rates.close()
         return allowed, other.allowed
@@ -107,8 +126,13 @@ def test_an_event_loop_that_is_busy_does_not_take_redis_for_away(
 
 
 def test_many_who_wait_for_their_turn_at_a_silent_redis_are_not_held_up(
-    settings: Settings, broker: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+    settings: Settings,
+    broker: EmbeddedRedis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(buckets, "_TIMEOUT_SECONDS", 2.0)
+
     async def take() -> tuple[int, float]:
         rates = Rates(settings)
         started = time.monotonic()
@@ -122,5 +146,5 @@ def test_many_who_wait_for_their_turn_at_a_silent_redis_are_not_held_up(
     finally:
         os.kill(broker.pid, signal.SIGCONT)
     assert allowed == 10
-    assert 0.1 <= seconds < 2  # not one after the other
+    assert 2 <= seconds < 30  # not one after the other: that would take a minute
     assert caplog.messages == ["rates are kept in memory while Redis is away: no answer"]

@@ -54,7 +54,7 @@ async def _settled() -> None:
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
     async def work() -> None:
-        await asyncio.wait_for(scene(), 5)
+        await asyncio.wait_for(scene(), 60)
 
     asyncio.run(work())
 

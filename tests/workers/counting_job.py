@@ -1,7 +1,8 @@
 """A job process whose computation counts: a program for tests of the engine around it.
 
 What it does stands in the job's name: `steps=20 step_seconds=0.05 crash_at=7`; what it stores
-has at least `pad` bytes, and its interpreter would take `linger` seconds to end. In the folder
+has at least `pad` bytes, and its interpreter would take `linger` seconds to end. Its first attempt
+goes no further than the step `stay_at`, and heeds what is asked of it there. In the folder
 COUNTING_JOURNAL, if there is one, it notes each step that it has done, by job: token, step,
 beginning and end in seconds of the monotonic clock.
 """
@@ -45,13 +46,18 @@ def count(installation: Installation, job: Job, run: JobRun) -> Callable[[Sessio
         counted.append(step)
         run.metrics(scale=1, step=step, values={"count": float(step)})
         run.progress(scale=1, scales=1, step=step, steps=steps)
-        signal_ = run.poll()
-        if signal_ is Signal.CANCEL and "stubborn" not in options:
-            raise Canceled
-        if signal_ in (Signal.CHECKPOINT, Signal.PAUSE):
-            run.save_checkpoint(json.dumps(counted).encode().ljust(pad))
-        if signal_ is Signal.PAUSE:
-            raise Paused
+        while True:
+            signal_ = run.poll()
+            if signal_ is Signal.CANCEL and "stubborn" not in options:
+                raise Canceled
+            if signal_ in (Signal.CHECKPOINT, Signal.PAUSE):
+                run.save_checkpoint(json.dumps(counted).encode().ljust(pad))
+            if signal_ is Signal.PAUSE:
+                raise Paused
+            stays = step == options.get("stay_at") and run.claim.token == 1
+            if signal_ is Signal.FINISH or not stays:
+                break
+            time.sleep(0.02)
         if signal_ is Signal.FINISH:
             break
     content = json.dumps(counted).encode().ljust(pad)

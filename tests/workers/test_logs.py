@@ -7,6 +7,9 @@ import pytest
 
 from services import logs
 from services.settings import Settings
+from tests.waiting import PATIENCE_SECONDS
+
+PATIENT = str(Path(__file__).with_name("patient_worker.py"))
 
 
 @pytest.fixture
@@ -17,12 +20,12 @@ def settings(settings: Settings) -> Settings:
 def test_every_line_is_json_and_a_jobs_lines_name_job_request_and_worker(
     house, tmp_path: Path
 ) -> None:
-    worker = house.worker()
+    worker = house.worker((PATIENT,))
     with logs.about(request_id="r1"):
-        job_id = house.submit("steps=10 raise_at=5 linger=30")
+        job_id = house.submit("steps=10 raise_at=5 linger=60")
     house.wait_for_end(job_id)
     worker.terminate()
-    worker.wait(15)
+    worker.wait(PATIENCE_SECONDS)
     said = [json.loads(line) for line in (tmp_path / "worker-0.log").read_text().splitlines()]
     assert {line["worker"].split(":")[1] for line in said} == {"0"}
     assert {"celery.worker.strategy", "kombu.pidbox"} & {line["logger"] for line in said}

@@ -1,25 +1,24 @@
 """A worker tells what its host has left, while it has a job and while it has none."""
 
 import os
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from services.database.schema import Worker
+from tests.waiting import wait_until
 
 
 def shown(house) -> Worker:
     """The slot's entry in the register, once it has measured."""
-    end = time.monotonic() + 15
-    while True:
+
+    def look() -> Worker | None:
         with house.installation.database.read() as session:
             found = session.query(Worker).one_or_none()
-        if found is not None and found.resources:
-            return found
-        assert time.monotonic() < end
-        time.sleep(0.05)
+        return found if found is not None and found.resources else None
+
+    return wait_until(look)
 
 
 def test_memory_disk_and_gpu_stand_in_the_register(
@@ -49,8 +48,5 @@ def test_memory_disk_and_gpu_stand_in_the_register(
     idle = slot.resources["process"]["resident"]
     job_id = house.submit("steps=10000 step_seconds=0.05")
     house.wait_for_step(job_id, 1)
-    end = time.monotonic() + 10
-    while (slot := shown(house)).resources["process"]["resident"] < idle + (16 << 20):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert slot.job_id == job_id
+    wait_until(lambda: shown(house).resources["process"]["resident"] >= idle + (16 << 20))
+    assert shown(house).job_id == job_id

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -19,15 +18,31 @@ from services.jobs import claims, workers
 from services.jobs.claims import Claim
 from services.jobs.dispatch import Dispatcher
 from services.jobs.locks import Locks
-from services.jobs.reaper import PATROL_SECONDS, Reaper
+from services.jobs.reaper import Reaper
 from services.jobs.submission import submit
 from services.jobs.workers import Slot
 from services.phase1.recipe import DiscriminatorTraining
+from tests.waiting import PATIENCE_SECONDS, wait_until
 from workers import supervisor
 from workers.supervisor import Supervisor
 
 # A job process that says that it runs, and ends without a word in the database.
 DEAF = "import os, sys, time; os.close(int(sys.argv[4])); open({!r}, 'w'); time.sleep(1)"
+
+# One that publishes, and clears away for longer than a stale one is let live.
+TIDY = """
+import sys, time
+from pathlib import Path
+from services.installation import Installation
+from services.jobs import claims
+from services.jobs.claims import Claim
+from services.settings import load_settings
+installation = Installation.open(load_settings())
+with installation.database.write() as session:
+    claims.succeed(session, Claim(sys.argv[1], int(sys.argv[2])))
+time.sleep(3)
+Path({!r}).touch()
+"""
 
 Open = Callable[[Sequence[str]], Supervisor]
 
@@ -87,7 +102,7 @@ def test_a_lock_that_another_keeps_does_not_hold_the_slot(
     assert lock is not None
     slot = threading.Thread(target=opened(["true"]).run, args=(job_id,), daemon=True)
     slot.start()
-    slot.join(10)
+    slot.join(PATIENCE_SECONDS)
     assert not slot.is_alive()
     assert look(installation, job_id).state == "queued"
     lock.discard()
@@ -114,9 +129,12 @@ def test_a_slot_that_cannot_be_shown_counts_no_leases(
     with installation.database.write() as session:
         assert claims.claim(session, claim, holder="w", host="h", lease=timedelta(seconds=-1))
     monkeypatch.setattr(workers, "show", fail)
+    patrols: list[None] = []
+    patrol = Reaper.patrol
+    monkeypatch.setattr(Reaper, "patrol", lambda reaper: patrols.append(patrol(reaper)))
     beating = opened(["true"])
     threading.Thread(target=beating.beat, daemon=True).start()
-    time.sleep(3 * PATROL_SECONDS)
+    wait_until(lambda: len(patrols) > 2)
     beating.stop()
     assert look(installation, job_id).state == "running"
 
@@ -136,10 +154,33 @@ def test_a_process_that_has_closed_its_pipe_may_be_told_to_stop(
     slot = opened([sys.executable, "-c", DEAF.format(str(sign))])
 
     def stop() -> None:
-        while not sign.exists():
-            time.sleep(0.01)
+        wait_until(sign.exists)
         slot.stop()
 
     threading.Thread(target=stop, daemon=True).start()
     slot.run(job_id)
     assert look(installation, job_id).state == "queued"
+
+
+def test_a_lost_job_is_taken_back_before_the_broker_is_asked_anything(
+    opened: Open, installation: Installation, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def ready(_: Dispatcher) -> bool:
+        found.append(look(installation, job_id).state)
+        return False
+
+    slot = opened(["true"])
+    monkeypatch.setattr(Dispatcher, "ready", ready)
+    slot.run(job_id)
+    assert found == ["queued"]
+
+
+def test_a_process_that_has_published_may_clear_away(
+    opened: Open, installation: Installation, job_id: str, tmp_path: Path
+) -> None:
+    cleared = tmp_path / "cleared"
+    opened([sys.executable, "-c", TIDY.format(str(cleared))]).run(job_id)
+    assert look(installation, job_id).state == "succeeded"
+    assert cleared.exists()

@@ -15,7 +15,7 @@ DIGEST = sha256(CONTENT).hexdigest()
 
 
 def fetch(server: Any, target: Path, **options: Any) -> Path:
-    transport = Transport(server.url, None, timeout=5, retries=0)
+    transport = Transport(server.url, None, timeout=60, retries=0)
     return download(transport, "/file", target, digest=DIGEST, **options)
 
 

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,25 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mdf.commands import app
+from tests.waiting import wait_until
+
+# `mdf` whose local trainings go no further than a few iterations until they are asked to stop.
+HALTING = """
+import time
+from mdf.commands import main
+from services.local import LocalRun
+from services.run import Signal
+
+poll = LocalRun.poll
+
+def halt_and_poll(run):
+    while run._polls == 3 and run._signal is Signal.CONTINUE:
+        time.sleep(0.01)
+    return poll(run)
+
+LocalRun.poll = halt_and_poll
+main()
+"""
 
 
 @dataclass
@@ -24,14 +42,18 @@ class Running:
 
     process: subprocess.Popen[str]
     errors: list[str]
+    reader: threading.Thread
 
-    def await_line(self, text: str, seconds: float = 90) -> None:
+    def await_line(self, text: str) -> None:
         """Return when standard error has had `text`."""
-        end = time.monotonic() + seconds
-        while not any(text in line for line in self.errors):
-            assert time.monotonic() < end, f"{text!r} has not come: {self.errors}"
-            assert self.process.poll() is None, f"ended before {text!r}: {self.errors}"
-            time.sleep(0.05)
+
+        def look() -> bool:
+            has_ended = not self.reader.is_alive()
+            has_come = any(text in line for line in self.errors)
+            assert has_come or not has_ended, f"ended before {text!r}: {self.errors}"
+            return has_come
+
+        wait_until(look, told=lambda: f"{text!r} has not come: {self.errors}")
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -42,7 +64,7 @@ class Running:
         assert self.process.stdout is not None
         output = self.process.stdout.read()
         code = self.process.wait(seconds)
-        time.sleep(0.1)  # for the reader of standard error
+        self.reader.join(seconds)
         return code, output, "".join(self.errors)
 
 
@@ -60,9 +82,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         (tmp_path / package / "__init__.py").touch()
     started: list[Running] = []
 
-    def run(*arguments: object, **environment: str) -> Running:
+    def run(
+        *arguments: object, program: Sequence[str] = ("-m", "mdf"), **environment: str
+    ) -> Running:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mdf", *map(str, arguments)],
+            [sys.executable, "-P", *program, *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
@@ -70,10 +94,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        running = Running(process, [])
         assert process.stderr is not None
-        lines = process.stderr
-        threading.Thread(target=lambda: running.errors.extend(lines), daemon=True).start()
+        errors: list[str] = []
+        reader = threading.Thread(target=errors.extend, args=(process.stderr,), daemon=True)
+        reader.start()
+        running = Running(process, errors, reader)
         started.append(running)
         return running
 

@@ -14,6 +14,7 @@ from typer.testing import Result
 from mdf.client import Job
 from mdf.commands.display import describe_metrics
 from mdf.commands.terminal import describe_loss, describe_network, describe_task
+from tests.mdf.commands.conftest import HALTING
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +70,7 @@ def test_a_local_training_that_is_interrupted_goes_on_to_the_same_bytes(
     suffixes = [".safetensors", ".onnx", ".pt2", "-contact-sheet.png"]
     assert output.split() == [f"whole/photos-quick-dncnn-jpeg{suffix}" for suffix in suffixes]
 
-    halved = start(*command, *recipe, "--out", "halved")
+    halved = start(*command, *recipe, "--out", "halved", program=("-c", HALTING))
     halved.await_line("iteration 1/400")
     halved.interrupt()
     code, output, errors = halved.end()

@@ -3,7 +3,6 @@
 import os
 import signal
 import stat
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,24 @@ from services.access import LOCAL
 from services.installation import Installation
 from services.jobs.submission import submit
 from services.phase1.recipe import DiscriminatorTraining
+
+# `mdf` that gets no further than its first piece of a file.
+HALTING = """
+import sys, time
+from mdf.commands import main
+from services import backup
+
+read = backup._Reader.read
+
+def read_and_halt(reader, size=-1):
+    content = read(reader, size)
+    print("at work", file=sys.stderr, flush=True)
+    time.sleep(600)
+    return content
+
+backup._Reader.read = read_and_halt
+main()
+"""
 
 
 @pytest.fixture
@@ -113,15 +130,14 @@ def test_a_signal_ends_a_backup_and_a_restore_and_nothing_is_left(
     with installation.database.write() as session:
         job = submit(session, DiscriminatorTraining.model_validate(spec), caller=LOCAL)
         job.checkpoint = f"checkpoints/{job.id}/1-1"
-    installation.blobs.put(job.checkpoint, bytes(200_000_000))
+    installation.blobs.put(job.checkpoint, bytes(1000))
     archives = tmp_path / "archives"
     archives.mkdir()
 
     def end_at_work(folder: Path, *command: object, **environment: str) -> None:
-        running = start(*command, **environment)
-        while not any(folder.glob(".*/*")):
-            assert running.process.poll() is None, running.errors
-            time.sleep(0.001)
+        running = start(*command, program=("-c", HALTING), **environment)
+        running.await_line("at work")
+        assert any(folder.glob(".*/*"))
         for _ in range(3):
             running.process.send_signal(number)
         assert running.end()[0] == 130, running.errors

@@ -10,6 +10,7 @@ from typer.testing import Result
 
 import mdf
 from mdf.client import Client
+from tests.mdf.commands.conftest import HALTING
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +96,7 @@ def test_a_local_training_that_is_interrupted_goes_on_to_the_same_bytes(
     suffixes = [".safetensors", ".pth", ".pt2", "-contact-sheet.png"]
     assert output.split() == [f"whole/cat-jpeg{suffix}" for suffix in suffixes]
 
-    halved = start(*command, *recipe, "--out", "halved")
+    halved = start(*command, *recipe, "--out", "halved", program=("-c", HALTING))
     halved.await_line("iteration 1/30")
     halved.interrupt()
     code, output, errors = halved.end()

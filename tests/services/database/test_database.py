@@ -1,15 +1,17 @@
 """Transactions and migrations, on a real SQLite file."""
 
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import func, make_url, select, text
+from sqlalchemy import func, make_url, select, text, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
-from services.database import Database
+from services import database as databases
+from services.database import Database, hold
 from services.database.schema import Base, Worker, now
 
 
@@ -24,12 +26,6 @@ def _worker(name: str) -> Worker:
     return Worker(
         id=name, host="h", pid=1, device="cpu", job_id=None, started=now(), last_seen=now()
     )
-
-
-def test_the_migrations_make_exactly_the_tables_of_the_schema(database: Database) -> None:
-    with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
 
 
 def test_migrating_again_keeps_the_data(database: Database) -> None:
@@ -124,3 +120,77 @@ def test_a_silent_server_is_given_up_within_half_a_minute(postgresql: str) -> No
     assert idle + each * times <= 30
     own = make_url(postgresql).update_query_dict({"keepalives_idle": "60"})
     assert parameters(own.render_as_string(hide_password=False))["keepalives_idle"] == "60"
+
+
+class TestSilentClients:
+    """What a server of PostgreSQL does about who has fallen silent or stands still."""
+
+    @pytest.fixture
+    def database(
+        self, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Database]:
+        monkeypatch.setitem(databases._BOUNDS, "idle_in_transaction_session_timeout", "1s")
+        database = Database(postgresql)
+        Base.metadata.create_all(database.engine, [Worker.__table__])
+        with database.write() as session:
+            session.add(_worker("w"))
+        yield database
+        Base.metadata.drop_all(database.engine, [Worker.__table__])
+        database.close()
+
+    def test_who_stands_still_in_a_transaction_keeps_others_waiting_for_so_long(
+        self, database: Database
+    ) -> None:
+        def stand_still() -> None:
+            with database.write() as session:
+                session.execute(update(Worker).values(pid=2))
+                with database.write() as other:
+                    other.execute(update(Worker).values(pid=3))
+                session.execute(update(Worker).values(pid=4))
+
+        with pytest.raises(OperationalError, match="idle-in-transaction"):
+            stand_still()
+        with database.read() as session:
+            assert session.get_one(Worker, "w").pid == 3
+
+    def test_who_removes_files_is_left_alone(self, database: Database) -> None:
+        with database.write() as session:
+            hold(session, "a file", however_long=True)
+            time.sleep(1.5)
+            session.execute(update(Worker).values(pid=2))
+        with database.read() as session:
+            assert session.get_one(Worker, "w").pid == 2
+        with database.engine.connect() as connection:
+            assert _shown(connection, "idle_in_transaction_session_timeout") == "1s"
+
+    def test_hosts_that_are_lost_are_given_up_within_half_a_minute(self) -> None:
+        bounds = databases._BOUNDS
+        idle, each = (int(bounds[f"tcp_keepalives_{n}"][:-1]) for n in ("idle", "interval"))
+        assert idle + each * int(bounds["tcp_keepalives_count"]) <= 30
+
+    def test_what_the_operator_has_set_stays(self, database: Database, postgresql: str) -> None:
+        options = "-c idle_in_transaction_session_timeout=7s"
+        own = Database(
+            make_url(postgresql)
+            .update_query_dict({"options": options})
+            .render_as_string(hide_password=False)
+        )
+        with own.engine.connect() as connection:
+            assert _shown(connection, "idle_in_transaction_session_timeout") == "7s"
+        own.close()
+
+    def test_a_server_that_only_reads_is_away_for_who_writes(
+        self, database: Database, postgresql: str
+    ) -> None:
+        """As one does whose place another has taken."""
+        url = make_url(postgresql).update_query_dict(
+            {"options": "-c default_transaction_read_only=on"}
+        )
+        demoted = Database(url.render_as_string(hide_password=False))
+        with pytest.raises(OperationalError, match="read-only"), demoted.write() as session:
+            session.add(_worker("v"))
+        demoted.close()
+
+
+def _shown(connection: Connection, name: str) -> str:
+    return str(connection.exec_driver_sql(f"SHOW {name}").scalar())

@@ -6,12 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, Table, create_engine, delete, insert, select, text
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import (
+    ForeignKey,
+    MetaData,
+    Table,
+    create_engine,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 
+from services import usage
 from services.access import LOCAL
 from services.database import Database
 from services.database.migration import versions
-from services.database.schema import Base
+from services.database.schema import Artifact, Base, LossFile, ModelFile
 from services.jobs import queries, requests
 
 MOMENT = datetime(2025, 3, 9, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -262,6 +275,15 @@ def stored(database: Database, tables: dict[str, list[dict[str, Any]]]) -> dict[
     return found
 
 
+def test_the_migrations_make_exactly_the_tables_of_the_schema(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
 def test_every_column_of_every_table_has_values_here() -> None:
     assert {name: set(rows[0]) for name, rows in rows_of(NEWEST).items()} == {
         name: set(table.c.keys()) for name, table in Base.metadata.tables.items()
@@ -302,6 +324,24 @@ def test_a_database_that_goes_back_keeps_what_the_earlier_version_has(
     database.migrate()
     database.close()
     check_use(Database(url), version)
+
+
+@pytest.mark.parametrize("row", [Artifact, LossFile, ModelFile])
+def test_a_file_may_have_more_than_two_gibibytes(
+    url: str, row: type[Artifact | LossFile | ModelFile]
+) -> None:
+    database = Database(url)
+    fill(database, NEWEST)
+    with database.write() as session:
+        session.execute(update(row).values(size=5 << 30))
+    with database.read() as session:
+        assert set(session.scalars(select(row.size))) == {5 << 30}
+        assert max(use.size for use in usage.of_owner(session, "local").kinds.values()) >= 5 << 30
+    database.migrate("0005")  # the most that there is room for
+    with database.read() as session:
+        most = 5 << 30 if url.startswith("sqlite") else 2**31 - 1
+        assert set(session.scalars(select(row.size))) == {most}
+    database.close()
 
 
 def check_use(database: Database, version: str) -> None:

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import signal
 import stat
-import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import redis
 
 from services.embedded import broker
 from services.embedded.broker import BrokerError, EmbeddedRedis, find_server
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -40,10 +40,9 @@ def test_data_survive_a_stop_and_a_kill(server, tmp_path):
     server.stop()
     server.start()
     connect(tmp_path).rpush("train", "two")
-    time.sleep(1.5)  # it syncs once a second
+    wait_until(lambda: connect(tmp_path).info("persistence")["aof_buffer_length"] == 0)
     os.kill(server.pid, signal.SIGKILL)
-    while server.is_alive():
-        time.sleep(0.01)
+    wait_until(lambda: not server.is_alive())
     server.start()
     assert connect(tmp_path).lrange("train", 0, -1) == [b"one", b"two"]
 

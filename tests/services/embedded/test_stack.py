@@ -21,6 +21,7 @@ from services.database import Database
 from services.embedded.stack import Stack, StackError
 from services.errors import BadInputError
 from services.settings import Settings
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 SETUP = """
 import sys
@@ -31,10 +32,11 @@ stack = Stack(load_settings(), tell=lambda line: print(line, flush=True))
 DUMMIES = """
 slow = '''
 import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), sys.exit()))
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep({seconds}), sys.exit()))
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 '''
+stack._api.stop_seconds = 75
 stack._answers = lambda: True
 stack._broker = None
 for child in (stack._api, *stack._workers):
@@ -45,7 +47,7 @@ with stack.heeding_signals(), stack:
     print("up", flush=True)
     stack.wait()
 """
-SERVE, SERVE_SLOW = SETUP + RUN, SETUP + DUMMIES + RUN
+SERVE = SETUP + RUN
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def settings(tmp_path):
 
 def get(settings, path):
     url = f"http://127.0.0.1:{settings.port}{path}"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return json.load(answer)
 
 
@@ -68,13 +70,6 @@ def healthy(settings) -> bool:
     except OSError:
         return False
     return True
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 # Parts of the stack by a word of their command lines; the light worker's is looked for first.
@@ -104,11 +99,9 @@ def workers(settings):
 def test_comes_up_mends_itself_and_stops(settings):
     told = []
     others = psutil.Process().children(recursive=True)
-    began = time.monotonic()
     with Stack(settings, tell=told.append) as stack:
         assert healthy(settings)
-        assert time.monotonic() - began < 30
-        until(lambda: len(workers(settings)) == 2)
+        wait_until(lambda: len(workers(settings)) == 2)
 
         with pytest.raises(StackError, match="runs already"):
             Stack(settings).start()
@@ -116,13 +109,13 @@ def test_comes_up_mends_itself_and_stops(settings):
         for name in PARTS:
             victim = family(os.getpid(), others)[name]
             victim.kill()
-            until(
+            wait_until(
                 lambda name=name, old=victim: (
                     family(os.getpid(), others).get(name, old).pid != old.pid
                 )
             )
-        until(lambda: healthy(settings))
-        until(lambda: len(workers(settings)) >= 2)
+        wait_until(lambda: healthy(settings))
+        wait_until(lambda: len(workers(settings)) >= 2)
         children = list(family(os.getpid(), others).values())
         assert len(children) == len(PARTS)
     assert len(told) == len(PARTS)
@@ -148,7 +141,7 @@ def test_a_signal_stops_it_in_order(settings, number):
     process = serve(settings)
     children = family(process.pid)
     process.send_signal(number)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
     assert not [child for child in children.values() if child.is_running()]
 
 
@@ -158,20 +151,21 @@ def test_what_nohup_starts_outlasts_its_terminal(settings):
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
 
 
 @pytest.fixture
-def saving(settings):
-    """A stack whose processes take a while to stop."""
-    process = serve(settings, SERVE_SLOW)
+def saving(settings, request):
+    """A stack whose processes take so many seconds to stop."""
+    process = serve(settings, SETUP + DUMMIES.format(seconds=request.param) + RUN)
     logs = settings.home_folder / "logs"
-    until(lambda: [log.read_text() for log in logs.glob("*.log")] == ["ready\n"] * 3)
+    wait_until(lambda: [log.read_text() for log in logs.glob("*.log")] == ["ready\n"] * 3)
     yield process
     process.kill()
     process.wait()
 
 
+@pytest.mark.parametrize("saving", [600], indirect=True)
 def test_the_second_signal_is_told_what_goes_on_and_the_third_ends_it(saving):
     children = psutil.Process(saving.pid).children(recursive=True)
     assert len(children) == 3
@@ -181,16 +175,17 @@ def test_the_second_signal_is_told_what_goes_on_and_the_third_ends_it(saving):
     assert saving.stdout.readline() == "still saving what runs; once more ends it at once\n"
     assert saving.poll() is None
     saving.terminate()
-    assert saving.wait(2) == -signal.SIGTERM
-    _, alive = psutil.wait_procs(children, timeout=5)
+    assert saving.wait(30) == -signal.SIGTERM
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
     assert alive == []
 
 
+@pytest.mark.parametrize("saving", [4], indirect=True)
 def test_a_terminal_that_closes_may_say_so_several_times(saving):
     for _ in range(4):
         saving.send_signal(signal.SIGHUP)
         time.sleep(0.3)
-    assert saving.wait(30) == 0
+    assert saving.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_signal_before_it_is_up_stops_it_in_order(settings, monkeypatch):
@@ -213,11 +208,11 @@ def test_a_signal_before_it_is_up_stops_it_in_order(settings, monkeypatch):
 
 def test_killed_it_takes_its_children_along_and_can_start_again_at_once(settings):
     process = serve(settings)
-    until(lambda: len(family(process.pid)) == len(PARTS))
+    wait_until(lambda: len(family(process.pid)) == len(PARTS))
     children = family(process.pid)
     process.kill()
     process.wait()
-    psutil.wait_procs(list(children.values()), timeout=10)
+    psutil.wait_procs(list(children.values()), timeout=PATIENCE_SECONDS)
     assert not [child for child in children.values() if child.is_running()]
     with Stack(settings):
         assert healthy(settings)
@@ -258,8 +253,9 @@ def test_its_own_health_is_not_asked_through_a_proxy(settings, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(urllib.request, "_opener", None)  # made anew, of this environment
     with HTTPServer(("127.0.0.1", settings.port), Ok) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        assert Stack(settings)._answers()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        wait_until(Stack(settings)._answers)
+        server.shutdown()
 
 
 @pytest.fixture
@@ -284,10 +280,10 @@ def test_a_child_that_cannot_be_started_again_for_a_while_does_not_end_the_rest(
     spawn = stack._spawn
     monkeypatch.setattr(stack, "_spawn", raising(OSError("no memory")))
     worker.kill()
-    until(lambda: len(told) >= 3)
+    wait_until(lambda: len(told) >= 3)
     assert told[1:3] == ["worker-0 cannot be started: no memory"] * 2
     monkeypatch.setattr(stack, "_spawn", spawn)
-    until(lambda: stack._workers[0].process is not None)
+    wait_until(lambda: stack._workers[0].process is not None)
     assert stack._api.process is api
     assert api.poll() is None
 
@@ -309,7 +305,7 @@ def test_a_terminal_that_is_gone_does_not_end_the_stack(dummies):
     stack._listener = raising(BrokenPipeError())
     old = stack._workers[0].process
     old.kill()
-    until(lambda: stack._workers[0].process not in (None, old))
+    wait_until(lambda: stack._workers[0].process not in (None, old))
     assert stack._api.process.poll() is None
 
 

@@ -6,7 +6,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -25,7 +24,9 @@ from services.images.catalogue import pixels
 from services.images.decoding import Limits, decode, pixel_digest
 from services.settings import Settings
 
-LIMITS = Limits.of(Settings())
+OWN_LIMITS = Limits.of(Settings())
+# How quick the machine is, is not what is tested.
+LIMITS = replace(OWN_LIMITS, cpu_seconds=300, seconds=300)
 RGB = np.ascontiguousarray(data.astronaut()[:48, :64])
 GREY = RGB[:, :, 1]
 ONE_STRIP = {"compression": "tiff_adobe_deflate", "strip_size": 1 << 30}
@@ -645,10 +646,8 @@ BAD: dict[str, tuple[Callable[[], bytes], type[Exception], str]] = {
 def test_a_bad_file_is_told_what_is_wrong_with_it(kind: str) -> None:
     make, error, words = BAD[kind]
     content = make()
-    started = time.monotonic()
     with pytest.raises(error, match=words):
-        decode(content, LIMITS)
-    assert time.monotonic() - started < 5
+        decode(content, OWN_LIMITS)  # which would be told of, too
 
 
 @pytest.mark.parametrize(("colour", "bits", "lace"), PNG_KINDS)
@@ -772,9 +771,7 @@ def test_bytes_that_fill_a_header_are_passed_over(inserted: bytes) -> None:
 
 def test_empty_bytes_between_scans_take_no_time() -> None:
     content = file(RGB, "JPEG", progressive=True)
-    began = time.monotonic()
-    decode(content[:-2] + b"\xff" * 1_000_000 + b"\0" + content[-2:], LIMITS)
-    assert time.monotonic() - began < 5
+    decode(content[:-2] + b"\xff" * 20_000_000 + b"\0" + content[-2:], OWN_LIMITS)
 
 
 def test_a_film_behind_a_photo_is_passed_over() -> None:

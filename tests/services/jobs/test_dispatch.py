@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 import redis
@@ -13,12 +14,32 @@ from services.embedded.broker import find_server
 from services.jobs.dispatch import Dispatcher
 from services.jobs.queues import QUEUES
 from services.settings import Settings
+from tests.conftest import patient_dispatcher
+from tests.waiting import wait_until
 
 TYPE = "discriminator_training"
 
 
 def settings_for(url: str) -> Settings:
     return Settings(redis_url=SecretStr(url))
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def connections(server: socket.socket) -> int:
+    """How many have been made, and not been accepted."""
+    server.setblocking(False)
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
 
 
 @pytest.fixture
@@ -36,14 +57,8 @@ def test_a_message_carries_the_id_and_nothing_else(port):
     )
     try:
         client = redis.Redis.from_url(url)
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.02)
-        dispatcher = Dispatcher(settings_for(url))
+        wait_until(lambda: answers(client))
+        dispatcher = patient_dispatcher(settings_for(url))
         assert dispatcher.ready()
         assert dispatcher.announce("job_1", TYPE)
         assert dispatcher.waiting(QUEUES[TYPE]) == 1
@@ -57,7 +72,7 @@ def test_a_message_carries_the_id_and_nothing_else(port):
     assert not dispatcher.announce("job_3", TYPE)
     assert not dispatcher.ready()
     assert dispatcher.waiting(QUEUES[TYPE]) is None
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_a_broker_that_takes_connections_and_never_answers_is_given_up(port):
@@ -65,9 +80,8 @@ def test_a_broker_that_takes_connections_and_never_answers_is_given_up(port):
         silent.bind(("127.0.0.1", port))
         silent.listen()
         dispatcher = Dispatcher(settings_for(f"redis://127.0.0.1:{port}/0"))
-        began = time.monotonic()
         assert not dispatcher.announce("job_1", TYPE)
-        assert time.monotonic() - began < 7
+        assert connections(silent) == 1  # it was not tried again
 
 
 def test_encryption_checks_certificates_unless_told_otherwise():

@@ -17,13 +17,20 @@ from services.jobs.locks import Locks, this_host
 from services.jobs.queues import QUEUES
 from services.jobs.reaper import Reaper
 from services.settings import Settings
+from tests.conftest import patient_dispatcher
 
 TYPE = "discriminator_training"
 
 
 @pytest.fixture
+def settings(settings):
+    """A job that has just been submitted is young, also where that took a while."""
+    return settings.model_copy(update={"redispatch_seconds": 30})
+
+
+@pytest.fixture
 def dispatcher(settings, broker):
-    opened = Dispatcher(settings)
+    opened = patient_dispatcher(settings)
     yield opened
     opened.close()
 

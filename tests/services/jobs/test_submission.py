@@ -15,6 +15,7 @@ from services.errors import BadInputError, QuotaExceededError
 from services.images import catalogue
 from services.jobs import admission, submission
 from services.phase1.recipe import DiscriminatorTraining
+from tests.waiting import PATIENCE_SECONDS
 
 
 def spec_of(*image_ids: str) -> DiscriminatorTraining:
@@ -61,7 +62,7 @@ def test_submits_with_swapped_seeds_do_not_lock_each_other_out(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     assert faults == []
 
 
@@ -98,7 +99,7 @@ def test_quotas_are_not_held_while_images_are_waited_for(installation, seed_imag
     faults = []
 
     def submit():
-        has_image.wait(10)
+        has_image.wait(PATIENCE_SECONDS)
         try:
             with installation.database.write() as session:
                 submission.submit(session, spec_of(seed_image.id), caller=anna)
@@ -112,5 +113,5 @@ def test_quotas_are_not_held_while_images_are_waited_for(installation, seed_imag
         has_image.set()
         goes_for_images.wait(1)
         quotas.check_storage(session, anna, 1)
-    thread.join(20)
+    thread.join(PATIENCE_SECONDS)
     assert faults == []

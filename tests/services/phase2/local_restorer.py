@@ -1,4 +1,7 @@
-"""A small training in a process of its own: `python local_restorer.py FOLDER`."""
+"""A small training in a process of its own: `python local_restorer.py FOLDER [stay]`.
+
+One that is to stay goes no further than its second checkpoint.
+"""
 
 import sys
 from hashlib import sha256
@@ -13,6 +16,7 @@ from services.local import LocalRun
 from services.phase2.recipe import RestorerPlan
 from services.phase2.training import train_restorer
 from services.restorers.artefact import write_restorer
+from tests.services.local_training import StayingRun
 
 
 def picture(name: str, pixels: np.ndarray) -> Picture:
@@ -21,7 +25,7 @@ def picture(name: str, pixels: np.ndarray) -> Picture:
     return Picture(name, sha256(pixels.tobytes()).hexdigest(), width, height, lambda: pixels)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, run_type: type[LocalRun]) -> None:
     torch.set_num_threads(1)
     pictures = [
         picture("astronaut", data.astronaut()[:80, 160:260]),
@@ -42,11 +46,11 @@ def main(folder: Path) -> None:
             },
         }
     )
-    run = LocalRun(folder, checkpoint_every=4)
+    run = run_type(folder, checkpoint_every=4)
     trained = train_restorer(plan, pictures[:1], pictures[1:], {}, run)
     content = write_restorer(trained.manifest, trained.network)
     (folder / "restorer.safetensors").write_bytes(content)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), StayingRun if sys.argv[2:] == ["stay"] else LocalRun)

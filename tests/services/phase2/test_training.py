@@ -1,7 +1,6 @@
 import io
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from services.phase2.recipe import RestorerPlan
 from services.phase2.training import TrainedRestorer, train_restorer
 from services.restorers.artefact import write_restorer
 from services.run import Canceled, Paused, Signal
+from tests.waiting import wait_until
 
 Plan = Callable[..., RestorerPlan]
 SCRIPT = Path(__file__).with_name("local_restorer.py")
@@ -495,27 +495,21 @@ def test_a_run_goes_on_from_any_of_its_checkpoints(
 def test_a_process_that_is_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path) -> None:
     """Through the runner of local trainings, which writes its checkpoints into files."""
 
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(SCRIPT), str(folder)])
+    def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(SCRIPT), str(folder), *words])
 
     assert start(tmp_path / "whole").wait() == 0
     expected = (tmp_path / "whole" / "restorer.safetensors").read_bytes()
-    folder, kills = tmp_path / "killed", 0
-    checkpoint, result = folder / "checkpoint.pt", folder / "restorer.safetensors"
-    last = None
-    while not result.exists():
-        process = start(folder)
-        end = time.monotonic() + 60
-        while kills < 2 and process.poll() is None and time.monotonic() < end:
-            moment = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
-            if moment != last:
-                last = moment
-                process.kill()
-                kills += 1
-            time.sleep(0.005)
+    folder, last = tmp_path / "killed", 0
+    checkpoint = folder / "checkpoint.pt"
+    for _ in range(2):
+        process = start(folder, "stay")
+        wait_until(lambda old=last: checkpoint.exists() and checkpoint.stat().st_mtime_ns != old)
+        process.kill()
         process.wait()
-    assert kills == 2
-    assert result.read_bytes() == expected
+        last = checkpoint.stat().st_mtime_ns
+    assert start(folder).wait() == 0
+    assert (folder / "restorer.safetensors").read_bytes() == expected
 
 
 def test_a_checkpoint_of_another_training_is_refused(
