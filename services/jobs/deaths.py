@@ -1,6 +1,7 @@
 """Attempts whose process is gone: ended by whoever notices first."""
 
 import logging
+import time
 
 from services import logs
 from services.database.schema import Job, now
@@ -8,8 +9,14 @@ from services.installation import Installation
 from services.jobs import claims
 from services.jobs.claims import Claim
 from services.jobs.locks import Locks, this_host
+from services.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+
+def silence(settings: Settings) -> float:
+    """Seconds without an answer of the database in which leases of the living may run out."""
+    return (settings.lease_seconds - settings.heartbeat_seconds) / 2
 
 
 def take_back(installation: Installation, *, leases_count: bool = True) -> list[Job]:
@@ -22,8 +29,10 @@ def take_back(installation: Installation, *, leases_count: bool = True) -> list[
     """
     settings = installation.settings
     locks = Locks.of(settings)
+    asked = time.monotonic()
     with installation.database.read() as session:
         held = session.execute(claims.held_jobs()).all()
+    leases_count = leases_count and time.monotonic() - asked < silence(settings)
     moment = now()
     ended = []
     for row in held:

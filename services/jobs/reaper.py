@@ -6,6 +6,8 @@ only one of them wins.
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, or_, select, update
@@ -68,7 +70,8 @@ class Reaper:
     def reclaim(self) -> list[str]:
         """End the attempts whose process is gone; returns the jobs' ids."""
         leases_count = time.monotonic() >= self._leases_count_from
-        ended = deaths.take_back(self._installation, leases_count=leases_count)
+        with self._asking():
+            ended = deaths.take_back(self._installation, leases_count=leases_count)
         for job in ended:
             if job.state == State.QUEUED and not self.announce(job):
                 break  # the broker is away: they are announced as others that wait
@@ -80,10 +83,10 @@ class Reaper:
 
     def expire(self) -> None:
         """End queued jobs whose deadline has passed: a few in each patrol."""
-        with self._installation.database.read() as session:
+        with self._read() as session:
             overdue = session.scalars(claims.overdue_jobs(_ENDED_AT_ONCE)).all()
         if overdue:
-            with self._installation.database.write() as session:
+            with self._write() as session:
                 for job_id in overdue:
                     claims.expire(session, job_id)
 
@@ -117,7 +120,7 @@ class Reaper:
         """Publish a queued job's id, and note when; False, and left for later, with no broker."""
         if not self._dispatcher.ready():
             return False
-        with self._installation.database.write() as session:
+        with self._write() as session:
             _mark_announced(session, job)
         return self._dispatcher.announce(job.id, job.type)
 
@@ -132,16 +135,35 @@ class Reaper:
             return False
         return abs(now() - self._patrolled) > _AWAY
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """In the block the database is asked: after a silence of it leases do not count at once."""
+        asked = time.monotonic()
+        yield
+        if time.monotonic() - asked >= deaths.silence(self._settings):
+            self.let_leases_be()
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        with self._asking(), self._installation.database.read() as session:
+            yield session
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with self._asking(), self._installation.database.write() as session:
+            yield session
+
     def _announce_waiting(self, queue: str) -> int:
         queued = (Job.state == State.QUEUED, Job.type.in_(types_in(queue)))
         last_called = func.coalesce(Job.announced, Job.queued)
         moment = now()
         before = moment - timedelta(seconds=self._settings.redispatch_seconds)
-        with self._installation.database.read() as session:
+        with self._read() as session:
             count = session.scalar(select(func.count()).where(*queued)) or 0
-            waiting = self._dispatcher.waiting(queue) if count else None
-            if waiting is None or waiting >= count:
-                return 0
+        waiting = self._dispatcher.waiting(queue) if count else None
+        if waiting is None or waiting >= count:
+            return 0
+        with self._read() as session:
             first = claims.candidate(session, queue)
             if first is None:
                 return 0  # their owners are at their caps
@@ -159,7 +181,7 @@ class Reaper:
                 overdue = session.scalars(select(Job).where(Job.id == first.job_id, told)).all()
         announced = 0
         for job in overdue:
-            with self._installation.database.write() as session:
+            with self._write() as session:
                 ours = _mark_announced(session, job)
             if ours and not self._dispatcher.announce(job.id, job.type):
                 break

@@ -30,16 +30,6 @@ def png(pixels: np.ndarray = PHOTO) -> bytes:
     return content.getvalue()
 
 
-class Clock:
-    """Time that passes as a test says, however busy the machine is; for the module `time`."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0  # not near zero, where an unset moment would be recent
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture(autouse=True)
 def patience() -> Iterator[None]:
     """Wait for a busy server longer than httpx does by itself."""

@@ -19,7 +19,8 @@ from api import bodies, runtime
 from api.bodies import CHECKED_BYTES
 from services.blobs import Blobs
 from services.installation import Installation
-from tests.api.conftest import Clock, png
+from tests.api.conftest import png
+from tests.clock import Clock
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 MEBIBYTE = 1 << 20

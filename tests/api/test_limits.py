@@ -23,7 +23,7 @@ from services.database import Database
 from services.embedded.broker import EmbeddedRedis
 from services.installation import Installation
 from services.settings import Settings
-from tests.api.conftest import Clock
+from tests.clock import Clock
 from tests.waiting import PATIENCE_SECONDS
 
 MakeKey = Callable[..., dict[str, str]]

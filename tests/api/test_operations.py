@@ -9,7 +9,7 @@ from api import readiness
 from services.database.schema import Worker, now
 from services.embedded.broker import EmbeddedRedis
 from services.installation import Installation
-from tests.api.conftest import Clock
+from tests.clock import Clock
 
 
 def test_the_service_is_ready_when_all_its_parts_are(

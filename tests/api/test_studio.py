@@ -25,7 +25,7 @@ from websockets.sync.client import ClientConnection, connect
 from api.access import FREE
 from api.studio import frame, hosting, page_connections
 from api.studio.visitor import Visitor
-from tests.api.conftest import Clock
+from tests.clock import Clock
 from tests.waiting import PATIENCE_SECONDS
 
 Keys = Callable[..., dict[str, str]]

@@ -17,6 +17,7 @@ from services.jobs.locks import Locks, this_host
 from services.jobs.queues import QUEUES
 from services.jobs.reaper import Reaper
 from services.settings import Settings
+from tests.clock import Clock
 from tests.conftest import patient_dispatcher
 
 TYPE = "discriminator_training"
@@ -89,6 +90,35 @@ def test_leases_do_not_count_at_once_after_the_machine_has_slept(desk, reaper, m
     assert desk.job(job).state == "queued"
 
 
+@pytest.mark.parametrize("asked_for", ["held jobs", "overdue jobs"])
+def test_leases_do_not_count_at_once_after_the_database_was_silent(
+    desk, reaper, monkeypatch, asked_for
+):
+    clock = Clock()
+    monkeypatch.setattr("services.jobs.deaths.time", clock)
+    monkeypatch.setattr("services.jobs.reaper.time", clock)
+    query = {"held jobs": "held_jobs", "overdue jobs": "overdue_jobs"}[asked_for]
+    ask = getattr(claims, query)
+
+    def ask_a_silent_database(*arguments):
+        clock.sleep(40)
+        monkeypatch.setattr(claims, query, ask)
+        return ask(*arguments)
+
+    reaper.patrol()
+    monkeypatch.setattr(claims, query, ask_a_silent_database)
+    if asked_for == "overdue jobs":
+        reaper.patrol()
+    job = desk.submit()
+    desk.claim(job, lease=-0.1)
+    for _ in range(2):
+        reaper.patrol()
+        assert desk.job(job).state == "running"
+    clock.sleep(desk.installation.settings.lease_seconds)
+    reaper.patrol()
+    assert desk.job(job).state == "queued"
+
+
 def test_takes_back_a_job_of_this_host_whose_lock_is_free(desk, installation, reaper):
     job = desk.submit()
     claim = Claim(job.id, 1)
@@ -101,7 +131,10 @@ def test_takes_back_a_job_of_this_host_whose_lock_is_free(desk, installation, re
     assert reaper.reclaim() == [job.id]
 
 
-def test_announces_again_what_waits_without_a_message_and_no_more(desk, reaper, dispatcher):
+def test_announces_again_what_waits_without_a_message_and_no_more(
+    desk, reaper, dispatcher, monkeypatch
+):
+    monkeypatch.setattr("services.jobs.reaper._QUIET", timedelta(seconds=30))
     jobs = [desk.submit() for _ in range(5)]
     assert reaper.announce_waiting() == 0  # young ones are being announced by who took them
     for job in jobs:

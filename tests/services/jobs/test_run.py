@@ -16,33 +16,30 @@ from services.jobs import checkpoints, claims, queries, requests
 from services.jobs.failures import DeadlineExceededError
 from services.jobs.run import JobRun, StaleRunError, StalledError
 from services.run import Canceled, Paused, Signal
+from tests.clock import Clock
 
 
-class Clock:
-    """A run's time, which passes as a test says, however busy the machine is."""
+class RunClock(Clock):
+    """A run's time, also that of the day."""
 
     def __init__(self) -> None:
-        self._monotonic = 1000.0  # not near zero, where an unset moment would be recent
-        self._zero = now() - timedelta(seconds=self._monotonic)
+        super().__init__()
+        self._zero = now() - timedelta(seconds=self.seconds)
         self.while_asleep: Callable[[], object] = lambda: None
-
-    def monotonic(self) -> float:
-        """Seconds from an unnamed moment on."""
-        return self._monotonic
 
     def now(self) -> datetime:
         """The time of day."""
-        return self._zero + timedelta(seconds=self._monotonic)
+        return self._zero + timedelta(seconds=self.seconds)
 
     def sleep(self, seconds: float) -> None:
         """Time passes, and `while_asleep` is done."""
-        self._monotonic += seconds
+        super().sleep(seconds)
         self.while_asleep()
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
+    clock = RunClock()
     monkeypatch.setattr("services.jobs.run.time", clock)
     monkeypatch.setattr("services.jobs.run.now", clock.now)
     return clock
