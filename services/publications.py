@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services.access import Caller
 from services.blobs import Blobs, StoredFile
-from services.database import Database, hold
+from services.database import Database, hold, let_stand_still
 from services.database.schema import Job, Loss, LossFile, Model, ModelFile, now
 from services.errors import BadInputError, NotFoundError, Problem
 from services.ids import new_id
@@ -175,7 +175,8 @@ class Publications(Generic[Row, FileRow]):
         """Remove a file that no object has; says whether it did."""
         # Held, so that nobody refers to the blob between the count and its end.
         with database.write() as session:
-            hold(session, key, however_long=True)
+            let_stand_still(session)
+            hold(session, key)
             if session.scalar(select(func.count()).where(self.file_row.blob == key)):
                 return False
             blobs.delete(key)

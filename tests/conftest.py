@@ -478,6 +478,15 @@ class Served:
         return total
 
 
+def answers(url: str) -> bool:
+    """Whether the API does there."""
+    try:
+        httpx.get(f"{url}/healthz", trust_env=False)
+    except httpx.TransportError:
+        return False
+    return True
+
+
 @pytest.fixture
 def serve(installation: Installation, tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start `python -m api` with changed settings; returns once it answers."""
@@ -498,15 +507,8 @@ def serve(installation: Installation, tmp_path: Path) -> Iterator[Callable[..., 
         started.append(process)
         served = Served(process, f"http://127.0.0.1:{port}", log)
 
-        def answers() -> bool:
-            try:
-                httpx.get(f"{served.url}/healthz")
-            except httpx.TransportError:
-                assert process.poll() is None, log.read_text()
-                return False
-            return True
-
-        wait_until(answers, told=log.read_text)
+        wait_until(lambda: process.poll() is not None or answers(served.url), told=log.read_text)
+        assert process.poll() is None, log.read_text()
         return served
 
     yield start

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
+from urllib.parse import urlencode
 
 import psutil
 import pytest
@@ -20,44 +23,53 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._data = folder / "data"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
 
-    def url(self, database: str = "postgres") -> str:
-        """Where one of its databases is."""
-        return f"postgresql+psycopg://mdf@/{database}?host={self._folder}"
+    def url(self, database: str = "postgres", *, host: str | None = None) -> str:
+        """Where one of its databases is: on its socket, or on `host`."""
+        where = urlencode({"host": host or self._folder, "port": self._port})
+        return f"postgresql+psycopg://mdf@/{database}?{where}"
 
     def set_up(self) -> None:
         """Make its folders; the server refuses to run as root."""
-        self._folder.mkdir(mode=0o700)
         if os.geteuid() == 0:
             shutil.chown(self._folder, "nobody")
         self._run("initdb", "-U", "mdf", "--auth=trust", "--no-sync")
 
     def start(self) -> None:
         """Start it; returns when it answers."""
-        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off"
+        options = f"-k {self._folder} -h 127.0.0.1 -p {self._port} -c fsync=off"
         self._run("pg_ctl", "-o", options, "-l", str(self._folder / "log"), "-w", "start")
 
     def kill(self) -> None:
         """End it without a warning; returns when its processes have followed it."""
-        first, *others = self._processes()
+        first = self._first()
+        first.suspend()  # it starts no others
+        processes = [first, *first.children()]
         first.kill()
-        assert psutil.wait_procs([first, *others], timeout=60)[1] == []
+        assert psutil.wait_procs(processes, timeout=60)[1] == []
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """For the block no process of it does anything."""
-        stopped = self._processes()
-        for process in stopped:
-            process.suspend()
-        yield
-        for process in stopped:
-            process.resume()
+        first = self._first()
+        first.suspend()
+        others = first.children()
+        try:
+            for process in others:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            yield
+        finally:
+            for process in (*others, first):
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
-    def _processes(self) -> list[psutil.Process]:
-        """The one that takes connections, and its children."""
-        pid = int((self._data / "postmaster.pid").read_text().split()[0])
-        first = psutil.Process(pid)
-        return [first, *first.children()]
+    def _first(self) -> psutil.Process:
+        """The process that takes connections, and starts another for each."""
+        return psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
 
     def stop(self) -> None:
         """End it, whoever is connected."""
@@ -86,10 +98,12 @@ def running() -> Iterator[Server]:
     """A server that runs for the block; the test is skipped where there is none."""
     if not PROGRAMS:
         pytest.skip("no PostgreSQL server in /usr/lib/postgresql (Debian: apt install postgresql)")
-    folder = Path("/tmp") / f"mdf-postgresql-{os.getpid()}"  # a socket's path must be short
+    folder = Path(mkdtemp(prefix="mdf-postgresql-", dir="/tmp"))  # a socket's path must be short
     server = Server(folder)
     server.set_up()
     server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)

@@ -245,13 +245,15 @@ class Supervisor:
             return "stop" if self._stopping.is_set() else None
         if job is None:
             return "stale"
-        if job.token != claim.token:
-            # No other than this attempt has published: it clears away what it needed.
-            published = job.state == State.SUCCEEDED and job.token == claim.token + 1
-            return "published" if published else "stale"
+        # By no other than this attempt, which clears away what it needed.
+        published = job.state == State.SUCCEEDED and job.token == claim.token + 1
+        if job.token != claim.token and not published:
+            return "stale"
         if job.state == State.CANCELING:
             return "cancel"
-        return "stop" if self._stopping.is_set() else None
+        if self._stopping.is_set():
+            return "stop"
+        return "published" if published else None
 
     def _settle(self, claim: Claim) -> None:
         """Take the job back if its process left it, and have others know if it waits again."""

@@ -30,21 +30,24 @@ _ATTENTIVE = {
     "tcp_user_timeout": 25_000,  # ms
 }
 # The same for the server: who falls silent in a transaction, since its host is lost, would keep
-# others from the rows that it has written for hours, and who stands still in one for ever.
+# others from the rows that it has written for hours, and who stands still in one for ever. Not even
+# a slow store of files has those who live wait for so long.
 _BOUNDS = {
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": "5min",
     "tcp_keepalives_idle": "10s",
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "25s",
 }
-# Those that are not set for the database or the role, or in the URL. What is set for the server may
-# be its host's default: a day, for one.
+# Those that are not set for the database or roles, or in the URL. What is set for the server may be
+# its host's default: a day, for one.
 _SET_BOUNDS = """
     SELECT set_config(name, %s::jsonb ->> name, false) FROM pg_settings
-    WHERE source NOT IN ('database', 'user', 'database user', 'client') AND %s::jsonb ? name
+    WHERE source NOT IN ('global', 'database', 'user', 'database user', 'client')
+    AND %s::jsonb ? name
 """
-_TRANSACTION_STATE = "25"  # the class of SQLSTATE
+_READ_ONLY = "25006"
+_STOOD_STILL = frozenset({"25P03", "25P04"})
 # Opening the file and setting it up takes longer than most questions: about as many connections are
 # kept as threads of the API may ask at once, when many clients come back together. Those beyond are
 # opened for each question and closed after it. The one used last goes first: it knows most.
@@ -156,17 +159,21 @@ def _sqlite_code(error: DatabaseError) -> int:
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
 
 
-def hold(session: Session, name: str, *, however_long: bool = False) -> None:
-    """Keep other transactions from holding `name` until this one ends.
+def let_stand_still(session: Session) -> None:
+    """Have this transaction last however long it does nothing, unless its connection is lost.
 
-    With `however_long`, for who removes files meanwhile, the server does not end it for standing
-    still, but only when its connection is lost.
+    For who removes files meanwhile, which others must not begin to refer to.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+def hold(session: Session, name: str) -> None:
+    """Keep other transactions from holding `name` until this one ends.
 
     SQLite needs nothing for it: a writing transaction there has the database for itself.
     """
     if session.get_bind().dialect.name == "postgresql":
-        if however_long:
-            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
@@ -181,10 +188,13 @@ def _as_away(context: ExceptionContext) -> OperationalError | None:
     """What PostgreSQL refuses for now is an OperationalError, as when it does not answer.
 
     The driver has another class for a transaction that stood still for too long, and for a server
-    that only reads, since another has taken its place.
+    that only reads: another has taken its place, which new connections may find.
     """
     original = context.original_exception
-    if (getattr(original, "sqlstate", None) or "")[:2] != _TRANSACTION_STATE:
+    state = getattr(original, "sqlstate", None)
+    if state == _READ_ONLY:
+        context.is_disconnect = True
+    elif state not in _STOOD_STILL:
         return None
     return OperationalError(
         context.statement,

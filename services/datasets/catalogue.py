@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from services.access import Caller
 from services.blobs import Blobs, StoredFile
-from services.database import Database, hold
+from services.database import Database, hold, let_stand_still
 from services.database.schema import (
     Dataset,
     DatasetImage,
@@ -167,7 +167,8 @@ def free(database: Database, blobs: Blobs, digests: Collection[str]) -> set[str]
     for start in range(0, len(wanted), _BATCH):
         some = wanted[start : start + _BATCH]
         with database.write() as session:
-            hold(session, _FILES, however_long=True)
+            let_stand_still(session)
+            hold(session, _FILES)
             unused = set(some)
             for column in (DatasetImage.digest, DatasetReservation.digest):
                 unused -= set(session.scalars(select(column).where(column.in_(some))))

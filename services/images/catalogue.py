@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from services import quotas
 from services.access import Caller
 from services.blobs import Blobs, StoredFile
-from services.database import Database, hold
+from services.database import Database, hold, let_stand_still
 from services.database.schema import Image, now
 from services.errors import BadInputError, NotFoundError, Problem
 from services.ids import new_id
@@ -141,7 +141,8 @@ def free(database: Database, blobs: Blobs, digest: str) -> bool:
     """Remove the blob of those pixels if no image has them; says whether it did."""
     # Held, so that nobody refers to the blob between the count and its end.
     with database.write() as session:
-        hold(session, digest, however_long=True)
+        let_stand_still(session)
+        hold(session, digest)
         if session.scalar(select(func.count()).where(Image.digest == digest)):
             return False
         blobs.delete(blob_key(digest))

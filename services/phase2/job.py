@@ -101,9 +101,7 @@ def _gather(
         start = (
             None
             if spec.start_from is None
-            else models.read(
-                blobs, spec.start_from, models.file(session, spec.start_from, "safetensors")
-            )
+            else (spec.start_from, models.file(session, spec.start_from, "safetensors"))
         )
     return _Ingredients(
         pictures=pictures,
@@ -113,5 +111,5 @@ def _gather(
             loss_id: MDFLoss(*read_artefact(losses.read(blobs, loss_id, file)))
             for loss_id, file in used.items()
         },
-        initial=None if start is None else read_restorer(start)[1],
+        initial=None if start is None else read_restorer(models.read(blobs, *start))[1],
     )

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from services import browser_sessions, idempotency
 from services.access import Caller
 from services.blobs import Blobs
-from services.database import Database
+from services.database import Database, let_stand_still
 from services.database.schema import Dataset, Job, WebhookDelivery, now
 from services.datasets import catalogue as datasets
 from services.errors import ConflictError, NotFoundError
@@ -96,6 +96,7 @@ def _delete_checkpoints(database: Database, blobs: Blobs, settings: Settings) ->
 def _delete_checkpoint(database: Database, blobs: Blobs, job_id: str) -> int:
     with database.write() as session:
         # Held until the files are gone: a retry waits, and finds neither.
+        let_stand_still(session)
         job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
         if job is None or job.state not in _RESUMABLE:
             return 0

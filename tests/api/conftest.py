@@ -39,15 +39,6 @@ def patience() -> Iterator[None]:
         yield
 
 
-def answers(url: str) -> bool:
-    """Whether a server does."""
-    try:
-        httpx.get(f"{url}/healthz", trust_env=False)
-    except httpx.TransportError:
-        return False
-    return True
-
-
 @pytest.fixture
 def client(installation: Installation) -> Iterator[TestClient]:
     """A caller on this machine."""

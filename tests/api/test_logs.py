@@ -17,7 +17,7 @@ from websockets.typing import Origin
 
 from services.database.schema import Image, Job
 from services.installation import Installation
-from tests.api.conftest import answers
+from tests.conftest import answers
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 FORGED = '{"level": "ERROR", "message": "forged"}'

@@ -19,7 +19,7 @@ from api.server import MIDDLE_COLLECTIONS
 from services import keys
 from services.installation import Installation
 from services.settings import Settings
-from tests.api.conftest import answers
+from tests.conftest import answers
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 Start = Callable[..., subprocess.Popen[bytes]]

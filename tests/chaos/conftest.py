@@ -295,7 +295,8 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[SecretStr | None]:
         return
     server: Server = request.getfixturevalue("postgresql")
     with server.database(f"chaos_{next(_NUMBERS)}") as url:
-        yield SecretStr(url)
+        # A tenth of the usual: tests wait for what was stopped in a transaction.
+        yield SecretStr(f"{url}&options=-c%20idle_in_transaction_session_timeout%3D30s")
 
 
 @pytest.fixture

@@ -5,14 +5,20 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from services.run import Signal
-from tests import postgresql as server
+from tests.postgresql import Server, running
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """URL of a PostgreSQL server of our own, on a unix socket."""
-    with server.running() as running:
-        yield running.url()
+def postgresql_server() -> Iterator[Server]:
+    """A PostgreSQL server of our own."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_server: Server) -> str:
+    """Its URL, on a unix socket."""
+    return postgresql_server.url()
 
 
 class RecordingRun:

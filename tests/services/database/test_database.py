@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, make_url, select, text, update
+from sqlalchemy import create_engine, func, make_url, select, text, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 from services import database as databases
-from services.database import Database, hold
+from services.database import Database, hold, let_stand_still
 from services.database.schema import Base, Worker, now
+from tests.postgresql import Server
 
 
 @pytest.fixture
@@ -126,9 +127,7 @@ class TestSilentClients:
     """What a server of PostgreSQL does about who has fallen silent or stands still."""
 
     @pytest.fixture
-    def database(
-        self, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[Database]:
+    def database(self, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
         monkeypatch.setitem(databases._BOUNDS, "idle_in_transaction_session_timeout", "1s")
         database = Database(postgresql)
         Base.metadata.create_all(database.engine, [Worker.__table__])
@@ -155,7 +154,8 @@ class TestSilentClients:
 
     def test_who_removes_files_is_left_alone(self, database: Database) -> None:
         with database.write() as session:
-            hold(session, "a file", however_long=True)
+            let_stand_still(session)
+            hold(session, "a file")
             time.sleep(1.5)
             session.execute(update(Worker).values(pid=2))
         with database.read() as session:
@@ -163,10 +163,18 @@ class TestSilentClients:
         with database.engine.connect() as connection:
             assert _shown(connection, "idle_in_transaction_session_timeout") == "1s"
 
-    def test_hosts_that_are_lost_are_given_up_within_half_a_minute(self) -> None:
-        bounds = databases._BOUNDS
-        idle, each = (int(bounds[f"tcp_keepalives_{n}"][:-1]) for n in ("idle", "interval"))
-        assert idle + each * int(bounds["tcp_keepalives_count"]) <= 30
+    def test_hosts_that_are_lost_are_given_up_within_half_a_minute(
+        self, postgresql_server: Server
+    ) -> None:
+        database = Database(postgresql_server.url(host="127.0.0.1"))
+        with database.engine.connect() as connection:
+            idle, each, times = (
+                int(_shown(connection, f"tcp_keepalives_{name}"))
+                for name in ("idle", "interval", "count")
+            )
+            assert idle + each * times <= 30
+            assert _shown(connection, "tcp_user_timeout") == "25000"
+        database.close()
 
     def test_what_the_operator_has_set_stays(self, database: Database, postgresql: str) -> None:
         options = "-c idle_in_transaction_session_timeout=7s"
@@ -182,14 +190,30 @@ class TestSilentClients:
     def test_a_server_that_only_reads_is_away_for_who_writes(
         self, database: Database, postgresql: str
     ) -> None:
-        """As one does whose place another has taken."""
-        url = make_url(postgresql).update_query_dict(
-            {"options": "-c default_transaction_read_only=on"}
-        )
-        demoted = Database(url.render_as_string(hide_password=False))
-        with pytest.raises(OperationalError, match="read-only"), demoted.write() as session:
-            session.add(_worker("v"))
-        demoted.close()
+        """As one does whose place another has taken; who comes back finds that one."""
+
+        def have_all_only_read(only: str) -> None:
+            writes = make_url(postgresql).update_query_dict(
+                {"options": "-c default_transaction_read_only=off"}
+            )
+            engine = create_engine(writes, isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                connection.exec_driver_sql(
+                    f"ALTER ROLE mdf SET default_transaction_read_only = {only}"
+                )
+            engine.dispose()
+
+        have_all_only_read("on")
+        try:
+            with database.write() as session:  # a connection of before
+                session.add(_worker("v"))
+            database.close()
+            with pytest.raises(OperationalError, match="read-only"), database.write() as session:
+                session.add(_worker("u"))
+        finally:
+            have_all_only_read("off")
+        with database.write() as session:
+            session.add(_worker("u"))
 
 
 def _shown(connection: Connection, name: str) -> str:

@@ -22,13 +22,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    if op.get_context().dialect.name == "sqlite":
-        return
-    for table in _TABLES:
-        op.alter_column(
-            table,
-            "size",
-            type_=sa.Integer(),
-            existing_nullable=False,
-            postgresql_using=f"least(size, {2**31 - 1})",
-        )
+    """The columns stay as they are: the version before reads them as well."""
