@@ -544,7 +544,10 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    return  # who sent it was killed meanwhile
                 receiver.received.append(Received(self.path, dict(self.headers), body))
                 receiver.answer(self)
 
