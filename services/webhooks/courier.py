@@ -67,6 +67,7 @@ class Courier:
         self._sender = sender or Sender(Reach(installation.settings.webhook_network_list))
         self._interval = interval  # seconds between looks at an outbox that was empty
         self._under_way: dict[asyncio.Task[None], Parcel] = {}
+        self._answered: set[str] = set()  # of those, the ids whose end is being noted
 
     async def run(self) -> None:
         """Send what is due, until canceled; what is under way then is left to be sent again."""
@@ -86,15 +87,23 @@ class Courier:
                 else:
                     await asyncio.sleep(self._interval)
         finally:
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
-            left = [parcel.id for parcel in self._under_way.values()]
-            if left:
-                await asyncio.to_thread(self._give_back, left)
+            await self._break_off()
+
+    async def _break_off(self) -> None:
+        """Give back what has no answer yet; of the rest the end is noted."""
+        unanswered = [
+            task for task, parcel in self._under_way.items() if parcel.id not in self._answered
+        ]
+        for task in unanswered:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        left = [self._under_way[task].id for task in unanswered if task.cancelled()]
+        if left:
+            await asyncio.to_thread(self._give_back, left)
 
     def _let_go(self, task: asyncio.Task[None]) -> None:
         parcel = self._under_way.pop(task)
+        self._answered.discard(parcel.id)
         if error := task.exception():
             _log.error("message %s could not be sent", parcel.id, exc_info=error)
 
@@ -166,6 +175,7 @@ class Courier:
             },
             body,
         )
+        self._answered.add(parcel.id)
         # Not the URL, here or elsewhere in the log: it may well hold a secret.
         _log.info(
             "message %s to %s, attempt %d: %s",

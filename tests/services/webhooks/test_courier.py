@@ -3,9 +3,11 @@
 import asyncio
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -209,6 +211,23 @@ def test_a_courier_that_is_stopped_gives_back_what_is_under_way(
     assert (message.state, message.attempts) == ("pending", 0)
     receiver.answer = receive(204).answer
     run(quick(), until=states("delivered"))
+
+
+def test_a_courier_that_is_stopped_notes_what_was_answered(
+    receive, add_webhook, ping, quick, outbox, monkeypatch
+) -> None:
+    ping(add_webhook(receive(503).url))
+    note, noted = Courier._record, threading.Event()
+
+    def note_slowly(*arguments: Any) -> None:
+        noted.set()
+        time.sleep(0.3)
+        note(*arguments)
+
+    monkeypatch.setattr(Courier, "_record", note_slowly)
+    run(quick(), until=noted.is_set)
+    (message,) = outbox()
+    assert (message.attempts, message.status) == (1, 503)
 
 
 def test_slow_receivers_of_one_owner_do_not_hold_up_another_s(
