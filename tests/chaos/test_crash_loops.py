@@ -43,7 +43,7 @@ def test_a_job_that_always_dies_fails_after_the_cap_and_its_neighbours_finish(
 class TestHanging:
     @pytest.fixture
     def settings(self, settings):
-        return settings.model_copy(update={"stall_seconds": 1.0, "max_attempts": 2})
+        return settings.model_copy(update={"stall_seconds": 4.0, "max_attempts": 2})
 
     @pytest.mark.slow
     def test_a_job_that_always_hangs_fails_after_the_cap_and_frees_its_slot(self, house, figures):
