@@ -44,8 +44,11 @@ def execute(
     except (StaleRunError, OperationalError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is becomes the job's error
-        _log.exception("job %s failed", job.id)
-        run.fail(describe(error))
+        told = describe(error)
+        # What the owner or a full disk can mend needs no traceback.
+        is_ours = told["code"] in ("internal", "out_of_memory")
+        _log.error("job %s failed: %s", job.id, told["code"], exc_info=is_ours)
+        run.fail(told)
     else:
         checkpoints.sweep(installation.blobs, run.claim, keep=None)
         parts.sweep(installation.blobs, job.id)

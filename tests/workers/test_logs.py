@@ -31,7 +31,7 @@ def test_every_line_is_json_and_a_jobs_lines_name_job_request_and_worker(
     assert {"celery.worker.strategy", "kombu.pidbox"} & {line["logger"] for line in said}
 
     (failed,) = [line for line in said if "exception" in line]
-    assert failed["message"] == f"job {job_id} failed"
+    assert failed["message"] == f"job {job_id} failed: internal"
     assert failed["exception"].startswith("Traceback")
     # By itself: nobody waits for an interpreter that ends slowly, or has to kill it.
     (ended,) = [line for line in said if line["message"].endswith("process ended with 0")]
