@@ -322,9 +322,15 @@ def patient_dispatcher(settings: Settings) -> Dispatcher:
 class House:
     """An installation with a broker, and worker slots to start, stop and kill."""
 
-    def __init__(self, installation: Installation, seed: Image, logs: Path) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        seed: Image,
+        logs: Path,
+        dispatcher: Dispatcher | None = None,
+    ) -> None:
         self.installation = installation
-        self.dispatcher = patient_dispatcher(installation.settings)
+        self.dispatcher = dispatcher or Dispatcher(installation.settings)
         self._seed = seed
         self._logs = logs
         self._workers: list[subprocess.Popen[bytes]] = []
@@ -448,7 +454,9 @@ class House:
 @pytest.fixture
 def bare_house(installation: Installation, seed_image: Image, tmp_path: Path) -> House:
     """A house without broker and workers: others bring them."""
-    return House(installation, seed_image, tmp_path)
+    return House(
+        installation, seed_image, tmp_path, dispatcher=patient_dispatcher(installation.settings)
+    )
 
 
 @pytest.fixture

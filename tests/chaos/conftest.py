@@ -43,10 +43,11 @@ from rich.table import Table
 from sqlalchemy import select, text
 
 from services.blobs import BlobMissingError
-from services.database.schema import Artifact, Job, JobEvent, LossFile, ModelFile
+from services.database.schema import Artifact, Image, Job, JobEvent, LossFile, ModelFile
 from services.installation import Installation
 from services.jobs.lifecycle import TRANSITIONS, State
 from services.settings import Settings
+from tests.conftest import House
 from tests.postgresql import Server, running
 
 _MAX_VIOLATIONS_SHOWN = 5
@@ -332,6 +333,12 @@ def chance(figures: Figures, request: pytest.FixtureRequest) -> random.Random:
     """The test's own chances: `--chaos-seed` brings them back."""
     print(f"chances from --chaos-seed {figures.seed}")
     return random.Random(f"{figures.seed}:{request.node.name}")
+
+
+@pytest.fixture
+def bare_house(installation: Installation, seed_image: Image, tmp_path: Path) -> House:
+    """As for the other tests, but for a dispatcher with the patience that the service has."""
+    return House(installation, seed_image, tmp_path)
 
 
 class Api:
